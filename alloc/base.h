@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The ground that every part of Pollux stands on: attributes, sizes of the machine's units, assertions, atomic
- * accessors that mean the same in C11 and C++11, the cycle counter, and the diagnosis of a failed set-up.
+ * The ground that every part of Pollux stands on: attributes, sizes of the machine's units,
+ * assertions, atomic accessors that mean the same in C11 and C++11, the cycle counter, and the
+ * diagnosis of a failed set-up.
  *
- * Words. A *diag* says why a set-up call failed: a code, the thing concerned, a sentence. A *text sink* is a
- * function that is handed one line of text at a time.
+ * Words. A *diag* says why a set-up call failed: a code, the thing concerned, a sentence. A *text
+ * sink* is a function that is handed one line of text at a time.
  *
  * Threads: everything here may be used by any thread.
  */
@@ -25,12 +26,13 @@
 #define PLX_VERSION_MINOR 1
 #define PLX_VERSION_PATCH 0
 
-/* --- attributes ------------------------------------------------------------------------------------------- */
+/* --- attributes ------------------------------------------------------------------------------ */
 
 #define PLX_API __attribute__((visibility("default")))
 #define PLX_MUST_CHECK __attribute__((warn_unused_result))
 #define PLX_COLD __attribute__((cold))
-#define PLX_PRINTF(format_index, first_index) __attribute__((format(printf, format_index, first_index)))
+#define PLX_PRINTF(format_index, first_index)                                                      \
+    __attribute__((format(printf, format_index, first_index)))
 #define PLX_LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define PLX_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 #define PLX_ALIGNED(bytes) __attribute__((aligned(bytes)))
@@ -45,7 +47,7 @@
 #define PLX_EXTERN_C_END
 #endif
 
-/* --- units of the machine --------------------------------------------------------------------------------- */
+/* --- units of the machine -------------------------------------------------------------------- */
 
 /* Bytes that move between cores as one. */
 #define PLX_CACHE_LINE 64
@@ -65,11 +67,11 @@ static inline bool plx_is_pow2(uint64_t value)
     return value != 0 && (value & (value - 1)) == 0;
 }
 
-/* --- atomics ---------------------------------------------------------------------------------------------- */
+/* --- atomics --------------------------------------------------------------------------------- */
 
 /*
- * A field shared between threads is a PLX_ATOMIC(T) and is touched through these alone, so that each access shows
- * its order and headers compile as C++ too.
+ * A field shared between threads is a PLX_ATOMIC(T) and is touched through these alone, so that
+ * each access shows its order and headers compile as C++ too.
  */
 #ifdef __cplusplus
 #define PLX_ATOMIC(T) std::atomic<T>
@@ -102,8 +104,8 @@ static inline void plx_cpu_relax(void)
 }
 
 /*
- * The core's free-running counter, in ticks of its own rate: for differences on one core, not for dates. Not a
- * barrier: the core may read it a few instructions early or late.
+ * The core's free-running counter, in ticks of its own rate: for differences on one core, not for
+ * dates. Not a barrier: the core may read it a few instructions early or late.
  */
 static inline uint64_t plx_ticks(void)
 {
@@ -120,13 +122,15 @@ static inline uint64_t plx_ticks(void)
 
 PLX_EXTERN_C_BEGIN
 
-/* --- assertions ------------------------------------------------------------------------------------------- */
+/* --- assertions ------------------------------------------------------------------------------ */
 
 /* Prints what failed to standard error and aborts. Only a programmer's error may lead here. */
-PLX_API PLX_COLD __attribute__((noreturn)) void plx__assert_fail(const char *expression, const char *file, int line);
+PLX_API PLX_COLD __attribute__((noreturn)) void plx__assert_fail(const char *expression,
+                                                                 const char *file, int line);
 
 /* For the programmer's errors: cheap conditions, in every build. The environment's errors are returned. */
-#define PLX_ASSERT(condition) (PLX_LIKELY(condition) ? (void)0 : plx__assert_fail(#condition, __FILE__, __LINE__))
+#define PLX_ASSERT(condition)                                                                      \
+    (PLX_LIKELY(condition) ? (void)0 : plx__assert_fail(#condition, __FILE__, __LINE__))
 
 /* For conditions that would be felt on the hot path: in debug and sanitizer builds (PLX_DEBUG). */
 #ifdef PLX_DEBUG
@@ -135,7 +139,7 @@ PLX_API PLX_COLD __attribute__((noreturn)) void plx__assert_fail(const char *exp
 #define PLX_ASSERT_HOT(condition) ((void)0)
 #endif
 
-/* --- diagnosis -------------------------------------------------------------------------------------------- */
+/* --- diagnosis ------------------------------------------------------------------------------- */
 
 /* Why a set-up call failed. Filled on failure, left alone on success. */
 struct plx_diag {
@@ -148,14 +152,15 @@ struct plx_diag {
  * Fills `diag` (NULL allowed) and returns `code`, so that a failing call is one return statement.
  * `what` may be NULL. Texts too long are cut, always terminated. Cost: set-up only.
  */
-PLX_API PLX_COLD int plx_diag_set(struct plx_diag *diag, int code, const char *what, const char *format, ...)
-    PLX_PRINTF(4, 5);
+PLX_API PLX_COLD int plx_diag_set(struct plx_diag *diag, int code, const char *what,
+                                  const char *format, ...) PLX_PRINTF(4, 5);
 
 /* A sink for lines of text, without their line ends. `line` is borrowed until the function returns. */
 typedef void (*plx_text_fn)(const char *line, void *ctx);
 
 /* Hands `sink` one formatted line, cut at 1023 bytes. Cost: set-up only. */
-PLX_API PLX_COLD void plx_text_line(plx_text_fn sink, void *ctx, const char *format, ...) PLX_PRINTF(3, 4);
+PLX_API PLX_COLD void plx_text_line(plx_text_fn sink, void *ctx, const char *format, ...)
+    PLX_PRINTF(3, 4);
 
 PLX_EXTERN_C_END
 
