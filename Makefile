@@ -1,73 +1,151 @@
 # SPDX-License-Identifier: MIT
 # One makefile for everything; all output goes under $(B).
 #
-#   make                the library (static and shared) and the pollux command
-#   make check          build and run every test; prints how many passed, failed, were skipped
-#   make bench          pollux bench --quick
-#   make tidy           sizes, layering, forbidden calls
-#   make asan ubsan tsan   the tests under a sanitizer, each in a build folder of its own
-#   make install        DESTDIR and PREFIX respected
+#   make                     the library (static and shared), its headers, the pollux command
+#   make check               build and run every test; how many passed, failed, were skipped
+#   make bench               pollux bench --quick
+#   make tidy                sizes, layering, forbidden calls
+#   make asan ubsan tsan     the tests under a sanitizer, each in a build folder of its own
+#   make example             compile and run the example of README.md
+#   make install             PREFIX, LIBDIR and DESTDIR respected
+#   make compile_commands.json   for editors
 #
-# Yours to set: CC, CFLAGS, LDFLAGS, PREFIX, DESTDIR, V=1 (show commands), WERROR=1, SANITIZE=address,undefined|thread
+# Yours to set: CC, CXX, CFLAGS, LDFLAGS, PREFIX, DESTDIR, B=folder, V=1 (show commands), WERROR=1,
+# DEBUG=1, SANITIZE=address,undefined|thread, ONLY=pattern (which tests), BENCH='names'
 
-B       ?= build
-PREFIX  ?= /usr/local
-CFLAGS  ?= -O2 -g
-VERSION := 0.1.0
-SOMAJOR := 0
+B        ?= build
+PREFIX   ?= /usr/local
+BINDIR   ?= $(PREFIX)/bin
+LIBDIR   ?= $(PREFIX)/lib
+INCDIR   ?= $(PREFIX)/include
+MANDIR   ?= $(PREFIX)/share/man
+CFLAGS   ?= -O2 -g
+BENCH    ?= c2c ring uring tcp mesh
+version_part = $(shell awk '$$2 == "PLX_VERSION_$(1)" { print $$3 }' alloc/base.h)
+SOMAJOR  := $(call version_part,MAJOR)
+VERSION  := $(SOMAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
+
+# Beside the stress_* programs, what `make tsan` runs: tests in which several threads share memory.
+TSAN_TESTS :=
 
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
+quote = '$(subst ','\'',$(1))'
+
+# --- what is compiled, and how --------------------------------------------------------------------
 
 PACKAGES := liburing hwloc numa
-PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES))
-PKG_LIBS   := $(shell pkg-config --libs $(PACKAGES))
+ifneq ($(filter-out clean tidy,$(or $(MAKECMDGOALS),all)),)
+missing := $(shell pkg-config --print-errors --exists 'liburing >= 2.3' hwloc numa 2>&1 || echo .)
+ifneq ($(missing),)
+$(error packages are missing ($(missing)): scripts/deps --install)
+endif
+endif
+PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+PKG_LIBS   := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
+
+# Peers that the benchmark measures beside us when they are installed: -DPLX_BENCH_<NAME>.
+PEERS       := libuv
+HAVE_PEERS  := $(foreach p,$(PEERS),$(shell pkg-config --exists $(p) && echo $(p)))
+peer_define  = -DPLX_BENCH_$(shell echo $(1) | tr a-z- A-Z_)
+PEER_CFLAGS := $(foreach p,$(HAVE_PEERS),$(call peer_define,$(p)) $(shell pkg-config --cflags $(p)))
+PEER_LIBS   := $(foreach p,$(HAVE_PEERS),$(shell pkg-config --libs $(p)))
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 ifdef WERROR
 WARN += -Werror
 endif
 ifdef SANITIZE
-SANFLAGS := -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -DPLX_DEBUG
+SANFLAGS := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -DPLX_DEBUG
 endif
 ifdef DEBUG
 SANFLAGS += -DPLX_DEBUG
 endif
 
-ALL_CFLAGS  = -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -fvisibility=hidden -pthread $(PKG_CFLAGS) $(SANFLAGS) $(CFLAGS)
-ALL_LDFLAGS = -pthread $(SANFLAGS) $(LDFLAGS)
+# Position-independent for the shared library; calls among ourselves are ours to inline all the same.
+ALL_CFLAGS  = -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -fvisibility=hidden -fPIC \
+              -fno-semantic-interposition -pthread $(PKG_CFLAGS) $(SANFLAGS) $(CFLAGS)
+ALL_LDFLAGS = -pthread -Wl,--as-needed $(SANFLAGS) $(LDFLAGS)
 
 LIB_SRC  := $(sort $(wildcard alloc/*.c runtime/*.c runtime/*/*.c net/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(B)/obj/%.o)
-TOOL_SRC := $(sort $(wildcard tools/*.c tools/bench/*.c))
+TOOL_SRC := $(sort $(wildcard tools/*.c tools/*/*.c))
 TOOL_OBJ := $(TOOL_SRC:%.c=$(B)/obj/%.o)
 # test/**/test_*.c and stress_*.c are programs; what else lies in test/ is linked into each of them.
-TEST_MAIN := $(sort $(shell find test -name 'test_*.c' -o -name 'stress_*.c'))
-TEST_HELP := $(sort $(filter-out $(TEST_MAIN),$(shell find test -name '*.c')))
+TEST_MAIN := $(sort $(shell find test -name 'test_*.c' -o -name 'stress_*.c' 2>/dev/null))
+TEST_HELP := $(sort $(filter-out $(TEST_MAIN),$(shell find test -name '*.c' 2>/dev/null)))
 TEST_OBJ  := $(TEST_HELP:%.c=$(B)/obj/%.o)
 TEST_BIN  := $(TEST_MAIN:%.c=$(B)/%)
+TSAN_BIN  := $(foreach b,$(TEST_BIN),$(if $(filter $(TSAN_TESTS) stress_%,$(notdir $(b))),$(b)))
+# Public headers are all but the internal ones.
+HEADERS  := $(filter-out %_internal.h, \
+              $(sort $(wildcard alloc/*.h runtime/*.h runtime/*/*.h net/*.h)))
+MAN      := $(sort $(wildcard man/*.[137]))
 
-.PHONY: all check bench tidy asan ubsan tsan install clean tests FORCE
+SHARED   := libpollux.so.$(VERSION)
+STAGED   := $(HEADERS:%=$(B)/include/pollux/%) $(B)/include/pollux/pollux.h
+
+.PHONY: all check bench tidy asan ubsan tsan tsan-run example install clean tests FORCE
 .SECONDARY:
-all: $(B)/libpollux.a $(if $(TOOL_SRC),$(B)/pollux)
+.DELETE_ON_ERROR:
+# A sanitizer's runtime belongs into the program, so a sanitized build has no shared library.
+all: $(B)/libpollux.a $(STAGED) $(if $(SANITIZE),,$(B)/$(SHARED)) $(if $(TOOL_SRC),$(B)/pollux)
 
 # A change of compiler or flags rebuilds everything.
+FLAGS_TEXT = $(CC) $(ALL_CFLAGS) $(PEER_CFLAGS) $(ALL_LDFLAGS)
 $(B)/flags: FORCE
 	@mkdir -p $(B)
-	@echo '$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS)' > $@
+	@printf '%s\n' $(call quote,$(FLAGS_TEXT)) | cmp -s - $@ || \
+	    printf '%s\n' $(call quote,$(FLAGS_TEXT)) > $@
+
+$(TOOL_OBJ): EXTRA_CFLAGS = $(PEER_CFLAGS)
 
 $(B)/obj/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$(Q)$(CC) $(ALL_CFLAGS) -fPIC -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) $(EXTRA_CFLAGS) -MMD -MP -c $< -o $@
 
-$(B)/libpollux.a: $(LIB_OBJ)
+# --- the library ----------------------------------------------------------------------------------
+
+# The list's file changes when a source is added or removed, so that no stale object stays behind.
+$(B)/sources: FORCE
+	@mkdir -p $(B)
+	@echo '$(LIB_SRC) $(HEADERS)' | cmp -s - $@ || echo '$(LIB_SRC) $(HEADERS)' > $@
+
+$(B)/libpollux.a: $(LIB_OBJ) $(B)/sources
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && $(AR) rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $(LIB_OBJ)
+
+$(B)/$(SHARED): $(LIB_OBJ) $(B)/sources scripts/pollux.map
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -Wl,-soname,libpollux.so.$(SOMAJOR) -Wl,-z,defs \
+	    -Wl,--version-script=scripts/pollux.map $(ALL_LDFLAGS) $(LIB_OBJ) $(PKG_LIBS) -o $@
+	$(Q)ln -sf $(SHARED) $(B)/libpollux.so.$(SOMAJOR)
+	$(Q)ln -sf $(SHARED) $(B)/libpollux.so
+
+# Headers as they are installed. In the tree they name each other from its top ("alloc/base.h"),
+# outside they do so below pollux/, so that a user's own alloc/ or net/ cannot be meant.
+$(B)/include/pollux/%.h: %.h
+	@mkdir -p $(@D)
+	$(Q)sed -E 's,^(# *include )"((alloc|runtime|net)/[^"]+)",\1<pollux/\2>,' $< > $@
+
+$(B)/include/pollux/pollux.h: $(B)/sources
+	@mkdir -p $(@D)
+	$(Q){ echo '/* SPDX-License-Identifier: MIT */'; \
+	    echo '/* Everything that Pollux offers: each public header of the library. */'; \
+	    echo '#ifndef POLLUX_POLLUX_H'; echo '#define POLLUX_POLLUX_H'; echo; \
+	    for h in $(HEADERS); do echo "#include <pollux/$$h>"; done; echo; echo '#endif'; } > $@
+
+# --- the command ----------------------------------------------------------------------------------
 
 $(B)/pollux: $(TOOL_OBJ) $(B)/libpollux.a
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(PKG_LIBS) -ljansson -lm -o $@
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(PKG_LIBS) $(PEER_LIBS) -ljansson -lm -o $@
+
+bench: $(B)/pollux
+	$(B)/pollux bench $(BENCH) --quick
+
+# --- tests ----------------------------------------------------------------------------------------
 
 $(B)/test/%: $(B)/obj/test/%.o $(TEST_OBJ) $(B)/libpollux.a
 	@mkdir -p $(@D)
@@ -75,6 +153,63 @@ $(B)/test/%: $(B)/obj/test/%.o $(TEST_OBJ) $(B)/libpollux.a
 	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(PKG_LIBS) -lcmocka -lm -o $@
 
 tests: $(TEST_BIN)
+
+# Some tests start the command, so it is built too.
+RUN_TESTS = scripts/run-tests $(if $(ONLY),--only $(call quote,$(ONLY)))
+check: all tests
+	@$(if $(TEST_BIN),,echo 'there is no test' >&2; exit 1;) $(RUN_TESTS) $(TEST_BIN)
+
+asan:
+	@$(MAKE) --no-print-directory B=$(B)/asan SANITIZE=address,undefined check
+
+ubsan:
+	@$(MAKE) --no-print-directory B=$(B)/ubsan SANITIZE=undefined check
+
+tsan:
+	@$(MAKE) --no-print-directory B=$(B)/tsan SANITIZE=thread tsan-run
+
+tsan-run: $(TSAN_BIN)
+	@for name in $(TSAN_TESTS); do case ' $(notdir $(TSAN_BIN)) ' in *" $$name "*) ;; \
+	    *) echo "TSAN_TESTS names $$name, and there is no such test" >&2; exit 1;; esac; done
+	@$(if $(TSAN_BIN),,echo 'no stress_* test, and TSAN_TESTS is empty' >&2; exit 1;) \
+	    $(RUN_TESTS) --no-aslr --timeout 300 $(TSAN_BIN)
+
+example: $(B)/libpollux.a $(STAGED)
+	@CC='$(CC)' scripts/readme-example --build $(B) -- $(ALL_LDFLAGS) $(PKG_LIBS) -lm
+
+tidy:
+	@scripts/tidy
+
+# --- installing -----------------------------------------------------------------------------------
+
+$(B)/pollux.pc: scripts/pollux.pc.in FORCE
+	@mkdir -p $(B)
+	@sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(LIBDIR),' -e 's,@INCDIR@,$(INCDIR),' \
+	    -e 's,@VERSION@,$(VERSION),' -e 's,@PACKAGES@,$(PACKAGES),' $< > $@
+
+install: all $(B)/pollux.pc
+	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCDIR)/pollux'
+	$(if $(TOOL_SRC),install -m 755 $(B)/pollux '$(DESTDIR)$(BINDIR)')
+	install -m 644 $(B)/libpollux.a $(B)/$(SHARED) '$(DESTDIR)$(LIBDIR)'
+	ln -sf $(SHARED) '$(DESTDIR)$(LIBDIR)/libpollux.so.$(SOMAJOR)'
+	ln -sf $(SHARED) '$(DESTDIR)$(LIBDIR)/libpollux.so'
+	install -m 644 $(B)/pollux.pc '$(DESTDIR)$(LIBDIR)/pkgconfig'
+	@for h in $(HEADERS) pollux.h; do \
+	    install -D -m 644 $(B)/include/pollux/$$h '$(DESTDIR)$(INCDIR)'/pollux/$$h || exit; done
+	@for m in $(MAN); do \
+	    install -D -m 644 $$m '$(DESTDIR)$(MANDIR)'/man$${m##*.}/$${m##*/} || exit; done
+
+# --- the rest -------------------------------------------------------------------------------------
+
+compile_commands.json: FORCE
+	@for f in $(LIB_SRC) $(TOOL_SRC) $(TEST_HELP) $(TEST_MAIN); do \
+	    printf '%s\t%s\n' "$$f" \
+	        $(call quote,$(CC) $(ALL_CFLAGS) $(PEER_CFLAGS))" -c $$f"; done | \
+	awk -F '\t' -v top='$(CURDIR)' 'BEGIN { print "[" } \
+	    { gsub(/\\/, "\\\\"); gsub(/"/, "\\\""); \
+	      printf "%s{\"directory\": \"%s\", \"file\": \"%s\",\n \"command\": \"%s\"}", \
+	          (NR > 1 ? ",\n" : ""), top, $$1, $$2 } \
+	    END { print "\n]" }' > $@
 
 clean:
 	rm -rf $(B)

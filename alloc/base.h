@@ -54,9 +54,13 @@
 /* Bytes of a base page; also the alignment that direct I/O asks for. */
 #define PLX_PAGE 4096
 
-#define PLX_CONTAINER(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define PLX_CONTAINER(pointer, type, member)                                                       \
+    ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 
-/* `value` rounded up to a multiple of `unit`, a power of two. Wraps to a small number when it cannot be held. */
+/*
+ * `value` rounded up to a multiple of `unit`, a power of two. Wraps to a small number when it
+ * cannot be held.
+ */
 static inline uint64_t plx_round_up(uint64_t value, uint64_t unit)
 {
     return (value + (unit - 1)) & ~(unit - 1);
@@ -128,7 +132,10 @@ PLX_EXTERN_C_BEGIN
 PLX_API PLX_COLD __attribute__((noreturn)) void plx__assert_fail(const char *expression,
                                                                  const char *file, int line);
 
-/* For the programmer's errors: cheap conditions, in every build. The environment's errors are returned. */
+/*
+ * For the programmer's errors: cheap conditions, in every build. The environment's errors are
+ * returned.
+ */
 #define PLX_ASSERT(condition)                                                                      \
     (PLX_LIKELY(condition) ? (void)0 : plx__assert_fail(#condition, __FILE__, __LINE__))
 
@@ -155,7 +162,9 @@ struct plx_diag {
 PLX_API PLX_COLD int plx_diag_set(struct plx_diag *diag, int code, const char *what,
                                   const char *format, ...) PLX_PRINTF(4, 5);
 
-/* A sink for lines of text, without their line ends. `line` is borrowed until the function returns. */
+/*
+ * A sink for lines of text, without their line ends. `line` is borrowed until the function returns.
+ */
 typedef void (*plx_text_fn)(const char *line, void *ctx);
 
 /* Hands `sink` one formatted line, cut at 1023 bytes. Cost: set-up only. */
