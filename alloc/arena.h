@@ -16,6 +16,7 @@
 #define POLLUX_ARENA_H
 
 #include "alloc/base.h"
+#include "alloc/want.h"
 
 PLX_EXTERN_C_BEGIN
 
@@ -27,13 +28,6 @@ PLX_EXTERN_C_BEGIN
 #define PLX_ARENA_NOTES 10
 /* Bytes of one note, its terminator included. */
 #define PLX_ARENA_NOTE_BYTES 240
-
-/* How much a thing is wanted. */
-enum plx_want {
-    PLX_WANT_NO = 0,      /* don't */
-    PLX_WANT_TRY = 1,     /* if it can be had; a note says why not */
-    PLX_WANT_REQUIRE = 2, /* or init fails */
-};
 
 /* The rungs of the ladder, the largest first. */
 enum plx_rung {

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The reactor: one thread on one core, the one owner of all it touches.
+ *
+ * Words. A *turn* is one call of plx_reactor_poll: messages of the mesh in, completions of I/O,
+ * pollers, timers due, submissions out, each bounded. A turn without work is *idle*. A *poller* is
+ * a function called in every turn, for what can only be found by looking (a hot socket).
+ *
+ * Threads: all functions are for the thread that polls the reactor, unless they say otherwise.
+ */
+#ifndef POLLUX_REACTOR_H
+#define POLLUX_REACTOR_H
+
+#include "alloc/arena.h"
+#include "alloc/base.h"
+#include "runtime/io/caps.h"
+#include "runtime/io/op.h"
+#include "runtime/mesh/mesh.h"
+#include "runtime/sched/timer.h"
+
+PLX_EXTERN_C_BEGIN
+
+struct plx_reactor;
+struct plx_runtime;
+struct plx_poller;
+
+/* --- turns ------------------------------------------------------------------------------------ */
+
+/*
+ * Runs one turn. Returns the work it did (0: idle). Never blocks. Cost: hot; no allocation, no
+ * lock; a system call only to submit on a ring without SQPOLL, to collect completions that the
+ * kernel has announced, for hot sockets, and on the epoll backend. Errors: -EDEADLK called from a
+ * callback.
+ */
+PLX_API int plx_reactor_poll(struct plx_reactor *reactor);
+
+/* What the idle policy says to do between turns without work: nothing (spin) or sched_yield(2). */
+PLX_API void plx_reactor_idle(struct plx_reactor *reactor);
+
+/* Shows the kernel what was submitted so far, rather than at the turn's end. */
+PLX_API void plx_reactor_flush(struct plx_reactor *reactor);
+
+/* The reactor whose turn this thread is in; NULL outside of one. Any thread. */
+PLX_API struct plx_reactor *plx_reactor_self(void);
+
+/* --- pollers ---------------------------------------------------------------------------------- */
+
+/* Called once a turn. Returns the work it did, 0 for none; must be bounded. */
+typedef uint32_t (*plx_poller_fn)(struct plx_poller *poller, void *ctx);
+
+/* Zeroed is a disarmed poller. The fields are the runtime's. */
+struct plx_poller {
+    struct plx_poller *next;
+    struct plx_poller *prev;
+    plx_poller_fn fn;
+    void *ctx;
+    bool armed;
+};
+
+/* From the next turn on, `fn` is called in each. `poller` stays in place until disarmed. O(1). */
+PLX_API void plx_poller_arm(struct plx_reactor *reactor, struct plx_poller *poller,
+                            plx_poller_fn fn, void *ctx);
+
+/* It is not called any more; allowed from inside any poller's function, its own too. O(1). */
+PLX_API void plx_poller_disarm(struct plx_reactor *reactor, struct plx_poller *poller);
+
+/* --- inspection ------------------------------------------------------------------------------- */
+
+/* The reactor's clock, CLOCK_MONOTONIC in ns, read anew. About 25 ns; no system call. */
+PLX_API uint64_t plx_reactor_now_ns(struct plx_reactor *reactor);
+
+/* Any thread. */
+PLX_API uint32_t plx_reactor_index(const struct plx_reactor *reactor);
+PLX_API int plx_reactor_cpu(const struct plx_reactor *reactor);
+PLX_API int plx_reactor_node(const struct plx_reactor *reactor);
+PLX_API uint32_t plx_reactor_caps(const struct plx_reactor *reactor); /* PLX_CAP_ bits in use */
+PLX_API struct plx_runtime *plx_reactor_runtime(const struct plx_reactor *reactor);
+/* "uring defer", "uring sqpoll", "uring plain" or "epoll". Static. */
+PLX_API const char *plx_reactor_mode(const struct plx_reactor *reactor);
+
+/* The reactor's memory on its node. Owner only; what is carved lives as long as the reactor. */
+PLX_API struct plx_arena *plx_reactor_arena(struct plx_reactor *reactor);
+
+/* Counters since the reactor began. Times are in ns. */
+struct plx_reactor_stats {
+    uint64_t turns;
+    uint64_t busy_ns;         /* in turns that did work */
+    uint64_t idle_ns;         /* in turns that did none */
+    uint64_t longest_turn_ns; /* of turns that did work */
+    uint64_t stalled_turns;   /* longer than POLLUX_STALL_THRESHOLD */
+    uint64_t ops_submitted;
+    uint64_t ops_completed;  /* terminal events delivered */
+    uint64_t ops_refused;    /* submits answered -EAGAIN */
+    uint64_t kernel_entries; /* system calls of the backend to submit and collect */
+    uint64_t posts_in;
+    uint64_t posts_out;
+    uint64_t posts_refused; /* posts answered -EAGAIN */
+    uint64_t posts_lost;    /* had arrived when the reactor ended, and were not called */
+    uint64_t timers_fired;
+    uint64_t downgrades;  /* lines of plx_reactor_explain that tell of something not got */
+    uint64_t hot_refused; /* streams that asked to be hot beyond POLLUX_HOT_MAX */
+};
+
+/*
+ * Reads the counters. Any thread: each is one number read whole, but they are not of one instant.
+ * Not hot: a few dozen loads that disturb the owner's lines.
+ */
+PLX_API void plx_reactor_read_stats(const struct plx_reactor *reactor,
+                                    struct plx_reactor_stats *out);
+
+/*
+ * Tells `sink` in lines what the reactor runs on: core, node, backend, ring, memory, and for each
+ * thing that was asked for and not got, what and why. Any thread, while the reactor lives.
+ */
+PLX_API void plx_reactor_explain(const struct plx_reactor *reactor, plx_text_fn sink, void *ctx);
+
+PLX_EXTERN_C_END
+
+#endif
