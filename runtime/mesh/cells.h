@@ -9,8 +9,8 @@
  * *consumer* peeks at the next cell, reads it in place, and consumes it. The consumer *publishes*
  * its index now and then, which is how slots return to the producer.
  *
- * A message and the news of it share a line, so that a hop moves one line between the cores; a queue
- * that announces cells by a shared index moves two.
+ * A message and the news of it share a line, so that a hop moves one line between the cores; a
+ * queue that announces cells by a shared index moves two.
  *
  * Threads: one producer and one consumer at a time. Either role may move to another thread by
  * anything that orders the two threads (joining one, a release and an acquire). What each function
@@ -19,22 +19,23 @@
  * Why it is right:
  *
  * 1. Only the producer writes slots. It stores index + 1 as the sequence of cell `index`, with
- *    release order, after the cell's bytes [R1]. The consumer reads a cell only after loading exactly
- *    that sequence, with acquire order [A1]: it sees the bytes that the producer wrote for this index.
- *    Sequences of one slot differ by the number of slots, and indexes have 64 bits, so that an older
- *    or newer sequence of the slot is never taken for the awaited one.
- * 2. The producer writes a slot for cell `index` only if index - P < slots, P being an index that the
- *    consumer has published. The consumer stores P with release order after its last look at each
- *    cell before P [R2]; the producer loads it with acquire order [A2]. So the consumer's reads of
- *    cell index - slots, the slot's previous tenant, precede the producer's writes of the next one.
- *    The producer keeps P in a private limit and loads it again only when that says "full".
- * 3. P lags behind the consumer, which can only delay the return of slots: by fewer than a quarter of
- *    them. A producer whose consumer has drained the queue thus always finds three quarters of the
- *    slots free (and soon all, since a consumer that keeps finding nothing publishes); neither can
- *    wait for the other at the same time.
+ *    release order, after the cell's bytes [R1]. The consumer reads a cell only after loading
+ *    exactly that sequence, with acquire order [A1]: it sees the bytes that the producer wrote for
+ *    this index. Sequences of one slot differ by the number of slots, and indexes have 64 bits, so
+ *    that an older or newer sequence of the slot is never taken for the awaited one.
+ * 2. The producer writes a slot for cell `index` only if index - P < slots, P being an index that
+ *    the consumer has published. The consumer stores P with release order after its last look at
+ *    each cell before P [R2]; the producer loads it with acquire order [A2]. So the consumer's
+ *    reads of cell index - slots, the slot's previous tenant, precede the producer's writes of the
+ *    next one. The producer keeps P in a private limit and loads it again only when that says
+ *    "full".
+ * 3. P lags behind the consumer, which can only delay the return of slots: by fewer than a quarter
+ *    of them. A producer whose consumer has drained the queue thus always finds three quarters of
+ *    the slots free (and soon all, since a consumer that keeps finding nothing publishes); neither
+ *    can wait for the other at the same time.
  *
- * The consumer's words in a slot, a sequence of its own for "free", would make each line travel back
- * dirty: the index published in batches moves one line for many cells instead.
+ * The consumer's words in a slot, a sequence of its own for "free", would make each line travel
+ * back dirty: the index published in batches moves one line for many cells instead.
  */
 #ifndef POLLUX_CELLS_H
 #define POLLUX_CELLS_H
@@ -48,7 +49,7 @@
 #define PLX_CELLS_SLOTS_MIN 8
 #define PLX_CELLS_SLOTS_MAX 65536
 
-/* Cells between two publications of the consumer's index, where a quarter of the slots is not less. */
+/* Cells between two publications of the consumer's index, if a quarter of the slots isn't less. */
 #define PLX_CELLS_BATCH_MAX 64
 
 /* Fruitless looks after which the consumer publishes what it has consumed. */
@@ -68,8 +69,8 @@ struct plx__cell {
 } PLX_ALIGNED(PLX_CACHE_LINE);
 
 /*
- * The queue; the slots follow it in memory. Its fields are private. The copies of the masks let each
- * side do with its own line and the slot's.
+ * The queue; the slots follow it in memory. Its fields are private. The copies of the masks let
+ * each side do with its own line and the slot's.
  */
 struct plx_cells {
     /* Read-mostly: written by init, read by anybody. */
@@ -79,7 +80,7 @@ struct plx_cells {
 
     /* The producer's; estimates read `tail`. */
     PLX_ATOMIC(uint64_t) tail; /* index of the next cell to commit */
-    uint64_t limit;            /* the published index last seen, plus the slots: tail may go so far */
+    uint64_t limit;            /* where tail stops: the published index last seen, plus the slots */
     uint64_t tail_mask;
     unsigned char gap_b[PLX_CELLS_SPACING - 24];
 
@@ -88,7 +89,7 @@ struct plx_cells {
     uint64_t head_mask;
     uint64_t batch_mask;
     uint64_t head_published; /* what `published` holds */
-    uint64_t empty_looks;    /* while something was unpublished, since they last led to publishing */
+    uint64_t empty_looks;    /* with something unpublished, since they last led to publishing */
     unsigned char gap_c[PLX_CELLS_SPACING - 40];
 
     /*
@@ -130,8 +131,8 @@ PLX_API PLX_COLD PLX_MUST_CHECK int plx_cells_init(void *memory, uint32_t slots,
                                                    struct plx_cells **out);
 
 /*
- * For tests: init without bounds on `slots` (a power of two), publishing after each `batch` cells (a
- * power of two, at most `slots`), the first cell having index `first`.
+ * For tests: init without bounds on `slots` (a power of two), publishing after each `batch` cells
+ * (a power of two, at most `slots`), the first cell having index `first`.
  */
 PLX_COLD struct plx_cells *plx__cells_setup(void *memory, uint32_t slots, uint32_t batch,
                                             uint64_t first);
@@ -184,7 +185,7 @@ PLX_MUST_CHECK static inline void *plx_cells_reserve(struct plx_cells *q)
 {
     uint64_t tail = plx_load_relaxed(&q->tail); /* relaxed: this thread alone stores it */
     if (PLX_UNLIKELY(tail == q->limit)) {
-        /* Acquire [A2], pairs with the release [R2] of plx__cells_publish(): the consumer is done. */
+        /* Acquire [A2], pairs with release [R2] of plx__cells_publish(): the consumer is done. */
         uint64_t published = plx_load_acquire(&q->published);
         q->limit = published + q->tail_mask + 1;
         if (tail == q->limit)
@@ -202,7 +203,7 @@ static inline void plx_cells_commit(struct plx_cells *q)
     uint64_t tail = plx_load_relaxed(&q->tail); /* relaxed: this thread alone stores it */
     PLX_ASSERT_HOT(tail != q->limit);
     struct plx__cell *slot = plx__cells_slot(q, tail & q->tail_mask);
-    /* Release [R1], pairs with the acquire [A1] of plx_cells_peek(): the cell's bytes come first. */
+    /* Release [R1], pairs with acquire [A1] of plx_cells_peek(): the cell's bytes come first. */
     plx_store_release(&slot->sequence, tail + 1);
     plx_store_relaxed(&q->tail, tail + 1); /* relaxed: others only estimate by it */
 }
@@ -213,7 +214,7 @@ static inline void plx_cells_commit(struct plx_cells *q)
 static inline void plx__cells_publish(struct plx_cells *q)
 {
     q->head_published = q->head;
-    /* Release [R2], pairs with the acquire [A2] of plx_cells_reserve(): our reads come first. */
+    /* Release [R2], pairs with acquire [A2] of plx_cells_reserve(): our reads come first. */
     plx_store_release(&q->published, q->head);
 }
 
@@ -226,7 +227,7 @@ static inline void plx__cells_publish(struct plx_cells *q)
 PLX_MUST_CHECK static inline const void *plx_cells_peek(struct plx_cells *q)
 {
     struct plx__cell *slot = plx__cells_slot(q, q->head & q->head_mask);
-    /* Acquire [A1], pairs with the release [R1] of plx_cells_commit(): the cell's bytes are there. */
+    /* Acquire [A1], pairs with release [R1] of plx_cells_commit(): the cell's bytes are there. */
     uint64_t sequence = plx_load_acquire(&slot->sequence);
     if (PLX_LIKELY(sequence == q->head + 1))
         return slot->body;
