@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The part of a backend that is the same for all: what is in flight, which descriptors ops name,
+ * closes that wait for them, delivery, groups, notes.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "runtime/io/io_internal.h"
+
+#define FD_CLOSING   0x8000u
+#define FD_USES_MAX  0x7fffu
+#define FD_LIMIT_MAX (1u << 20)
+
+/* --- set-up ----------------------------------------------------------------------------------- */
+
+/* Descriptors that can exist: the hard limit, as the soft one may be raised later. */
+static uint32_t descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max > FD_LIMIT_MAX)
+        return FD_LIMIT_MAX;
+    return (uint32_t)limit.rlim_max;
+}
+
+int plx__io_init(struct plx__io *io, const struct plx__io_ops *ops,
+                 const struct plx__io_config *config, struct plx_diag *diag)
+{
+    memset(io, 0, sizeof(*io));
+    io->ops = ops;
+    io->net = &plx__net_kernel;
+    io->arena = config->arena;
+    io->home = config->home;
+    io->ring_fd = -1;
+    io->fd_limit = descriptor_limit();
+    io->fd_uses = calloc(io->fd_limit, sizeof(*io->fd_uses));
+    if (io->fd_uses == NULL)
+        return plx_diag_set(diag, -ENOMEM, "descriptor table", "no memory for %u descriptors",
+                            io->fd_limit);
+    return 0;
+}
+
+void plx__io_fini(struct plx__io *io)
+{
+    free(io->fd_uses);
+    io->fd_uses = NULL;
+    for (uint32_t i = 0; i < PLX_GROUPS_MAX; i++)
+        io->groups[i].count = 0;
+}
+
+void plx__io_note(struct plx__io *io, const char *format, ...)
+{
+    uint32_t index = io->note_count++;
+    if (index >= PLX__IO_NOTES_MAX)
+        return;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(io->notes[index].text, sizeof(io->notes[index].text), format, arguments);
+    va_end(arguments);
+}
+
+int plx__io_open(const struct plx__io_config *config, struct plx__io **out, struct plx_diag *diag)
+{
+    enum plx_backend_choice choice = config->settings->backend;
+    if (choice == PLX_BACKEND_EPOLL)
+        return plx__epoll_open(config, out, diag);
+
+    struct plx_diag refusal = {0};
+    int rc = plx__uring_open(config, out, &refusal);
+    if (rc == 0)
+        return 0;
+    if (choice == PLX_BACKEND_URING) {
+        if (diag != NULL)
+            *diag = refusal;
+        return rc;
+    }
+
+    rc = plx__epoll_open(config, out, diag);
+    if (rc != 0)
+        return rc;
+    plx__io_note(*out, "io_uring refused (%s): epoll instead", refusal.text);
+    return 0;
+}
+
+/* --- submitting ------------------------------------------------------------------------------- */
+
+/* Ops that name a descriptor are counted; nop names none, and a close is counted by waiting. */
+static inline bool names_fd(const struct plx_op *op)
+{
+    return op->code != PLX_OP_NOP;
+}
+
+static void submit_close(struct plx__io *io, struct plx_op *op)
+{
+    int rc = io->ops->submit(io, op);
+    if (rc != 0) {
+        /* A full ring: wait with the others that wait, and be tried again each turn. */
+        op->link = io->closing;
+        io->closing = op;
+    }
+}
+
+static int take_close(struct plx__io *io, struct plx_op *op)
+{
+    uint16_t uses = io->fd_uses[op->fd];
+    if ((uses & FD_CLOSING) != 0)
+        return -EBADF;
+    io->fd_uses[op->fd] = (uint16_t)(uses | FD_CLOSING);
+    op->home = io->home;
+    plx__op_set_state(op, PLX_OP_QUEUED);
+    io->in_flight++;
+    io->submitted++;
+    if (uses == 0) {
+        submit_close(io, op);
+    } else {
+        op->link = io->closing;
+        io->closing = op;
+    }
+    return 0;
+}
+
+/* Closes whose descriptor has become free of ops go out. */
+static void submit_ready_closes(struct plx__io *io)
+{
+    struct plx_op *waiting = io->closing;
+    io->closing = NULL;
+    while (waiting != NULL) {
+        struct plx_op *op = waiting;
+        waiting = op->link;
+        if (io->fd_uses[op->fd] == FD_CLOSING) {
+            submit_close(io, op);
+        } else {
+            op->link = io->closing;
+            io->closing = op;
+        }
+    }
+}
+
+int plx__io_submit(struct plx__io *io, struct plx_op *op)
+{
+    PLX_ASSERT_HOT(plx_op_state(op) == PLX_OP_IDLE || plx_op_state(op) == PLX_OP_DONE);
+    PLX_ASSERT_HOT(op->code != PLX_OP_NONE && op->code < PLX_OP_CODE_COUNT);
+    if (PLX_UNLIKELY(io->refuses && op->code != PLX_OP_CLOSE))
+        return -ESHUTDOWN;
+
+    op->state = PLX_OP_QUEUED;
+    if (names_fd(op)) {
+        if (PLX_UNLIKELY((uint32_t)op->fd >= io->fd_limit)) {
+            op->state = PLX_OP_IDLE;
+            return -EBADF;
+        }
+        if (op->code == PLX_OP_CLOSE) {
+            int rc = take_close(io, op);
+            if (rc != 0)
+                op->state = PLX_OP_IDLE;
+            return rc;
+        }
+        if (PLX_UNLIKELY(io->fd_uses[op->fd] >= FD_USES_MAX)) {
+            /* Being closed, or named by more ops than are counted. */
+            bool closing = (io->fd_uses[op->fd] & FD_CLOSING) != 0;
+            op->state = PLX_OP_IDLE;
+            return closing ? -EBADF : -EAGAIN;
+        }
+        op->state = (uint8_t)(PLX_OP_QUEUED | PLX__OP_NAMES_FD);
+    }
+
+    op->home = io->home;
+    int rc = io->ops->submit(io, op);
+    if (PLX_UNLIKELY(rc != 0)) {
+        op->state = PLX_OP_IDLE;
+        io->full += rc == -EAGAIN;
+        return rc;
+    }
+    if (names_fd(op))
+        io->fd_uses[op->fd]++;
+    io->in_flight++;
+    io->submitted++;
+    return 0;
+}
+
+void plx__io_cancel(struct plx__io *io, struct plx_op *op)
+{
+    enum plx_op_state state = plx_op_state(op);
+    if (state != PLX_OP_QUEUED && state != PLX_OP_SUBMITTED)
+        return;
+    if (op->code == PLX_OP_CLOSE)
+        return;
+    io->cancelled++;
+    plx__op_set_state(op, PLX_OP_CANCELLING);
+    io->ops->cancel(io, op);
+}
+
+/* --- delivering ------------------------------------------------------------------------------- */
+
+uint32_t plx__io_collect_ended(struct plx__io *io, struct plx__completion *out, uint32_t max)
+{
+    uint32_t count = 0;
+    struct plx_op *op = io->ended_first;
+    while (op != NULL && count < max) {
+        out[count++] = (struct plx__completion){
+            .op = op,
+            .event = {.result = op->result},
+        };
+        op = op->link;
+    }
+    io->ended_first = op;
+    if (op == NULL)
+        io->ended_last = NULL;
+    return count;
+}
+
+static inline void finish(struct plx__io *io, struct plx_op *op)
+{
+    if ((op->state & PLX__OP_NAMES_FD) != 0) {
+        uint16_t uses = --io->fd_uses[op->fd];
+        (void)uses;
+    } else if (op->code == PLX_OP_CLOSE) {
+        io->fd_uses[op->fd] = 0;
+    }
+    io->in_flight--;
+    io->completed++;
+    op->state = PLX_OP_DONE;
+}
+
+uint32_t plx__io_poll(struct plx__io *io)
+{
+    struct plx__completion *batch = io->batch;
+    uint32_t count = io->ops->collect(io, batch, PLX__BATCH_MAX);
+
+    for (uint32_t i = 0; i < count; i++) {
+        struct plx_op *op = batch[i].op;
+        if (PLX_LIKELY((batch[i].event.flags & PLX_EV_MORE) == 0))
+            finish(io, op);
+        op->fn(op, &batch[i].event, op->ctx);
+    }
+    if (PLX_UNLIKELY(io->closing != NULL))
+        submit_ready_closes(io);
+    return count;
+}
+
+/* --- groups ----------------------------------------------------------------------------------- */
+
+int plx__io_group_create(struct plx__io *io, uint32_t count, uint32_t bytes, uint16_t *out)
+{
+    *out = 0;
+    if (!plx_is_pow2(count) || count > PLX_GROUP_BUFFERS_MAX)
+        return -EINVAL;
+    if (bytes == 0 || bytes % PLX_PAGE != 0 || bytes > INT32_MAX)
+        return -EINVAL;
+
+    uint16_t index = 0;
+    while (index < PLX_GROUPS_MAX && io->groups[index].count != 0)
+        index++;
+    if (index == PLX_GROUPS_MAX)
+        return -ENOSPC;
+
+    size_t words = (count + 63) / 64;
+    size_t total = (size_t)count * bytes;
+    size_t tables = words * sizeof(uint64_t) + count * sizeof(uint16_t);
+    if (plx_arena_left(io->arena) < total + tables + 2 * PLX_PAGE)
+        return -ENOMEM;
+
+    struct plx__group *group = &io->groups[index];
+    group->base = plx_arena_carve(io->arena, total, PLX_PAGE);
+    group->out = plx_arena_carve(io->arena, words * sizeof(uint64_t), PLX_CACHE_LINE);
+    group->free_ids = plx_arena_carve(io->arena, count * sizeof(uint16_t), PLX_CACHE_LINE);
+    if (group->base == NULL || group->out == NULL || group->free_ids == NULL)
+        return -ENOMEM;
+    group->bytes = bytes;
+    group->count = count;
+    group->free_count = 0;
+    int rc = io->ops->group_open(io, index);
+    if (rc != 0) {
+        group->count = 0;
+        return rc;
+    }
+    *out = index;
+    return 0;
+}
+
+void plx__io_group_release(struct plx__io *io, uint16_t index, uint16_t buffer_id)
+{
+    PLX_ASSERT(index < PLX_GROUPS_MAX);
+    struct plx__group *group = &io->groups[index];
+    PLX_ASSERT(buffer_id < group->count);
+    uint64_t bit = (uint64_t)1 << (buffer_id % 64);
+    /* A buffer given back twice would be handed to two receives at once. */
+    PLX_ASSERT((group->out[buffer_id / 64] & bit) != 0);
+    group->out[buffer_id / 64] &= ~bit;
+    io->ops->group_release(io, index, buffer_id);
+}
