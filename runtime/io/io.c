@@ -216,8 +216,7 @@ uint32_t plx__io_collect_ended(struct plx__io *io, struct plx__completion *out, 
 static inline void finish(struct plx__io *io, struct plx_op *op)
 {
     if ((op->state & PLX__OP_NAMES_FD) != 0) {
-        uint16_t uses = --io->fd_uses[op->fd];
-        (void)uses;
+        io->fd_uses[op->fd]--;
     } else if (op->code == PLX_OP_CLOSE) {
         io->fd_uses[op->fd] = 0;
     }

@@ -115,6 +115,7 @@ struct plx__io {
     /* Read-mostly. */
     const struct plx__io_ops *ops;
     const struct plx__net_calls *net;
+    const char *mode; /* for people: "uring defer", "epoll" */
     struct plx_arena *arena;
     uint16_t *fd_uses; /* ops that name the descriptor; top bit: a close waits */
     uint32_t fd_limit; /* entries of fd_uses */
@@ -195,6 +196,13 @@ static inline void plx__io_end(struct plx__io *io, struct plx_op *op, int32_t re
     else
         io->ended_first = op;
     io->ended_last = op;
+}
+
+/* For backends: buffer `id` goes to the caller with an event; returns its first byte. */
+static inline void *plx__group_lend(struct plx__group *group, uint16_t id)
+{
+    group->out[id / 64] |= (uint64_t)1 << (id % 64);
+    return group->base + (size_t)id * group->bytes;
 }
 
 /*
