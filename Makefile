@@ -11,7 +11,8 @@
 #   make compile_commands.json   for editors
 #
 # Yours to set: CC, CXX, CFLAGS, LDFLAGS, PREFIX, DESTDIR, B=folder, V=1 (show commands), WERROR=1,
-# DEBUG=1, SANITIZE=address,undefined|thread, ONLY=pattern (which tests), BENCH='names'
+# DEBUG=1, SANITIZE=address,undefined|thread, ONLY=pattern (which tests), TEST_TIMEOUT=seconds,
+# BENCH='names'
 
 B        ?= build
 PREFIX   ?= /usr/local
@@ -26,7 +27,7 @@ SOMAJOR  := $(call version_part,MAJOR)
 VERSION  := $(SOMAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
 
 # Beside the stress_* programs, what `make tsan` runs: tests in which several threads share memory.
-TSAN_TESTS :=
+TSAN_TESTS := test_cells
 
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
@@ -62,7 +63,7 @@ ifdef DEBUG
 SANFLAGS += -DPLX_DEBUG
 endif
 
-# Position-independent for the shared library; calls among ourselves are ours to inline all the same.
+# Position-independent for the shared library; calls among ourselves are inlined all the same.
 ALL_CFLAGS  = -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -fvisibility=hidden -fPIC \
               -fno-semantic-interposition -pthread $(PKG_CFLAGS) $(SANFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pthread -Wl,--as-needed $(SANFLAGS) $(LDFLAGS)
@@ -155,7 +156,8 @@ $(B)/test/%: $(B)/obj/test/%.o $(TEST_OBJ) $(B)/libpollux.a
 tests: $(TEST_BIN)
 
 # Some tests start the command, so it is built too.
-RUN_TESTS = scripts/run-tests $(if $(ONLY),--only $(call quote,$(ONLY)))
+TEST_TIMEOUT ?= 120
+RUN_TESTS = scripts/run-tests --timeout $(TEST_TIMEOUT) $(if $(ONLY),--only $(call quote,$(ONLY)))
 check: all tests
 	@$(if $(TEST_BIN),,echo 'there is no test' >&2; exit 1;) $(RUN_TESTS) $(TEST_BIN)
 
@@ -172,7 +174,7 @@ tsan-run: $(TSAN_BIN)
 	@for name in $(TSAN_TESTS); do case ' $(notdir $(TSAN_BIN)) ' in *" $$name "*) ;; \
 	    *) echo "TSAN_TESTS names $$name, and there is no such test" >&2; exit 1;; esac; done
 	@$(if $(TSAN_BIN),,echo 'no stress_* test, and TSAN_TESTS is empty' >&2; exit 1;) \
-	    $(RUN_TESTS) --no-aslr --timeout 300 $(TSAN_BIN)
+	    $(RUN_TESTS) --no-aslr $(TSAN_BIN)
 
 example: $(B)/libpollux.a $(STAGED)
 	@CC='$(CC)' scripts/readme-example --build $(B) -- $(ALL_LDFLAGS) $(PKG_LIBS) -lm
@@ -182,10 +184,12 @@ tidy:
 
 # --- installing -----------------------------------------------------------------------------------
 
+below_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
 $(B)/pollux.pc: scripts/pollux.pc.in FORCE
 	@mkdir -p $(B)
-	@sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(LIBDIR),' -e 's,@INCDIR@,$(INCDIR),' \
-	    -e 's,@VERSION@,$(VERSION),' -e 's,@PACKAGES@,$(PACKAGES),' $< > $@
+	@sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(call below_prefix,$(LIBDIR)),' \
+	    -e 's,@INCDIR@,$(call below_prefix,$(INCDIR)),' -e 's,@VERSION@,$(VERSION),' \
+	    -e 's,@PACKAGES@,$(PACKAGES),' $< > $@
 
 install: all $(B)/pollux.pc
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCDIR)/pollux'
