@@ -55,6 +55,7 @@ PEER_LIBS   := $(foreach p,$(HAVE_PEERS),$(shell pkg-config --libs $(p)))
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 ifdef WERROR
 WARN += -Werror
+SHARED_LDFLAGS := -Wl,-z,defs
 endif
 ifdef SANITIZE
 SANFLAGS := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -DPLX_DEBUG
@@ -119,7 +120,7 @@ $(B)/libpollux.a: $(LIB_OBJ) $(B)/sources
 
 $(B)/$(SHARED): $(LIB_OBJ) $(B)/sources scripts/pollux.map
 	$(call say,LD,$@)
-	$(Q)$(CC) -shared -Wl,-soname,libpollux.so.$(SOMAJOR) -Wl,-z,defs \
+	$(Q)$(CC) -shared -Wl,-soname,libpollux.so.$(SOMAJOR) $(SHARED_LDFLAGS) \
 	    -Wl,--version-script=scripts/pollux.map $(ALL_LDFLAGS) $(LIB_OBJ) $(PKG_LIBS) -o $@
 	$(Q)ln -sf $(SHARED) $(B)/libpollux.so.$(SOMAJOR)
 	$(Q)ln -sf $(SHARED) $(B)/libpollux.so
