@@ -186,8 +186,8 @@ PLX_API PLX_COLD int plx_settings_set(struct plx_settings *settings, const char 
  *
  * An unknown POLLUX_ variable is reported to `warn` (NULL allowed) in one line with the nearest
  * name, at most PLX_SETTINGS_WARNINGS_MAX of them; where `strict` is set, in this environment or
- * before by the application, the first is an error instead. POLLUX_TEST_… belongs to test programs
- * and is passed over.
+ * before by the application, the first is an error instead. What begins with POLLUX_TEST_ belongs
+ * to test programs and is passed over.
  *
  * Errors: -EINVAL, a bad value; -ENOENT, an unknown variable under strict. The diag names the
  * variable, its value and what was expected. On an error all settings are unchanged.
