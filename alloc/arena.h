@@ -53,7 +53,7 @@ struct plx_arena_opts {
      * be had is a note. No: `node` is only what plx_arena_verify compares with. Default: require.
      */
     enum plx_want bind;
-    /* That the memory is never paged out. Hugetlb pages never are; others need mlock. Default: try. */
+    /* Never paged out. Hugetlb pages never are; others need mlock. Default: try. */
     enum plx_want lock;
     /* Take every page now rather than at its first touch. Default: true. */
     bool prefault;
@@ -98,7 +98,7 @@ PLX_API PLX_COLD void plx_arena_opts_init(struct plx_arena_opts *opts);
 
 /*
  * Maps an arena of `bytes` on `node` into `arena`; the memory reads as zero.
- * Shapes: 1 ≤ bytes ≤ PLX_ARENA_BYTES_MAX, rounded up to the page of the rung obtained (to 2 MiB
+ * Shapes: bytes from 1 to PLX_ARENA_BYTES_MAX, rounded up to the page of the rung obtained (2 MiB
  * for transparent hugepages), so that more than was asked may be had. `node` ≥ 0 or PLX_NODE_ANY,
  * which is noted. `opts` NULL: the defaults. `diag` NULL allowed.
  * Ownership: `arena` is the caller's and is overwritten; `opts` is read before the return. The
