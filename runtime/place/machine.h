@@ -40,8 +40,8 @@ struct plx_machine_node {
     uint32_t cpu_count;      /* CPUs whose nearest node it is */
     uint64_t memory_bytes;   /* 0: a node without memory */
     bool allowed;            /* the process may take memory here: cpuset */
-    uint32_t pages_2m_total; /* reserved hugepages and the free ones among them; 0 elsewhere than */
-    uint32_t pages_2m_free;  /* on this system */
+    uint32_t pages_2m_total; /* reserved hugepages, and those of them that are free; known of */
+    uint32_t pages_2m_free;  /* this system only, else 0 */
     uint32_t pages_1g_total;
     uint32_t pages_1g_free;
 };
@@ -54,7 +54,7 @@ struct plx_machine {
     uint32_t node_count;
     uint32_t core_count;
     uint32_t cluster_count;
-    uint32_t quota_mcpus; /* processor time granted by cgroups, in thousandths of a CPU; 0: no limit */
+    uint32_t quota_mcpus; /* processor time that cgroups grant, 1/1000 of a CPU; 0: no limit */
     bool distances_known; /* else 10 for a node itself and 20 between any two */
     bool is_this_system;  /* else nothing can be pinned, and all CPUs and nodes count as allowed */
     const char *source;   /* "this system", "synthetic", "xml", "root folder"; static */
@@ -63,10 +63,11 @@ struct plx_machine {
 
 /*
  * Reads the machine into *out, which the caller gives back by plx_machine_destroy; NULL on failure.
- * HWLOC_SYNTHETIC and HWLOC_XMLFILE are honoured, the former first, and refused when they cannot
- * be. Cost: set-up only; allocates, reads files, some milliseconds.
- * Errors: -EINVAL, HWLOC_SYNTHETIC or HWLOC_XMLFILE holds what hwloc cannot read (the diag names
- * variable and value); -E2BIG, more CPUs or nodes than the limits above (the diag names the number);
+ * HWLOC_SYNTHETIC, HWLOC_XMLFILE and HWLOC_FSROOT are honoured, the first of them that is set, and
+ * what cannot be honoured is refused. Allowed are the CPUs that the calling thread may run on.
+ * Cost: set-up only; allocates, reads files, some milliseconds.
+ * Errors: -EINVAL, one of these variables holds what hwloc cannot read (the diag names variable and
+ * value); -E2BIG, more CPUs or nodes than the limits above (the diag names the number);
  * -ENODEV, no CPU or no node; -ENOMEM; -EIO, hwloc or the system gave no answer.
  * Source: hwloc 2 documentation, "Environment Variables"; sched_getaffinity(2), cpuset(7).
  */

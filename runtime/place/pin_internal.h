@@ -9,6 +9,13 @@
 
 #include "alloc/base.h"
 #include "runtime/place/machine.h"
+#include "runtime/settings/cpu_set.h"
+
+/*
+ * Fills `set` with the CPUs that the calling thread may run on, and returns how many there are,
+ * those included whose numbers no set can hold. Errors: -EIO, the system gave no answer.
+ */
+PLX_COLD int plx__affinity_read(struct plx_cpu_set *set, struct plx_diag *diag) PLX_MUST_CHECK;
 
 /*
  * Binds the calling thread to one CPU of `machine`, a machine made by plx_machine_create, and reads

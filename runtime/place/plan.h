@@ -3,10 +3,10 @@
  * Which reactor runs where: a pure function of a machine and the settings. It asks the system
  * nothing, so what it decides for a machine can be read, and tested, anywhere.
  *
- * Words. A *usable* core is one that a reactor or an SQ thread may be given: allowed to the process,
- * within POLLUX_CPUS and POLLUX_NODES, one CPU of each core unless POLLUX_SMT says otherwise. An *SQ
- * core* is a usable core kept for a kernel thread that submits the I/O (SQPOLL) of up to
- * POLLUX_SQPOLL_SHARE reactors of its node; of those the *leader* makes the thread, the others
+ * Words. A *usable* core is one that a reactor or an SQ thread may be given: allowed to the
+ * process, within POLLUX_CPUS and POLLUX_NODES, one CPU of each core unless POLLUX_SMT says
+ * otherwise. An *SQ core* is a core kept for a kernel thread that submits the I/O (SQPOLL) of up
+ * to POLLUX_SQPOLL_SHARE reactors of its node; of those the *leader* makes the thread, the others
  * attach to it.
  *
  * Threads: set-up only. A plan is never changed after it was made, so any thread may read it.
@@ -22,19 +22,17 @@ PLX_EXTERN_C_BEGIN
 
 /* Reactors of a plan are at most this many. */
 #define PLX_PLAN_REACTORS_MAX 256
-/* Notes of a plan are at most this many. */
-#define PLX_PLAN_NOTES_MAX 16
 /* Bytes of a reason, and of a note, with their terminators. */
 #define PLX_PLAN_REASON_BYTES 112
 #define PLX_PLAN_NOTE_BYTES 256
 
 struct plx_plan_reactor {
-    uint32_t index;     /* its position in the plan; ascending by node, then by CPU */
-    uint32_t cpu;       /* where it is pinned */
-    uint32_t node;      /* the CPU's node */
-    uint32_t mem_node;  /* where its arena lies: `node`, or the nearest node with memory */
-    int32_t sq_cpu;     /* the CPU of its SQ thread, on its node; -1: no SQPOLL */
-    int32_t sq_leader;  /* the reactor that makes the SQ thread, itself or a lower one; -1: no SQPOLL */
+    uint32_t index;    /* its position in the plan; ascending by node, then by CPU */
+    uint32_t cpu;      /* where it is pinned */
+    uint32_t node;     /* the CPU's node */
+    uint32_t mem_node; /* where its arena lies: `node`, or the nearest node with memory */
+    int32_t sq_cpu;    /* the CPU of its SQ thread, on its node; -1: no SQPOLL */
+    int32_t sq_leader; /* the reactor that makes that thread: itself or a lower one; -1: none */
     uint64_t arena_bytes;
     char cpu_reason[PLX_PLAN_REASON_BYTES]; /* why this CPU */
     char sq_reason[PLX_PLAN_REASON_BYTES];  /* why that SQ thread, or why none */
@@ -43,14 +41,14 @@ struct plx_plan_reactor {
 /* A CPU that carries no reactor, and why. */
 struct plx_plan_other {
     uint32_t cpu;
-    bool is_sq; /* an SQ thread's */
+    bool is_sq; /* it carries an SQ thread */
     char reason[PLX_PLAN_REASON_BYTES];
 };
 
 struct plx_plan {
-    struct plx_plan_reactor *reactors; /* reactor_count ≥ 1 */
-    struct plx_plan_other *others;     /* every other CPU of the machine, ascending */
-    char (*notes)[PLX_PLAN_NOTE_BYTES]; /* what a person should know about the plan; may be none */
+    struct plx_plan_reactor *reactors;  /* at least one */
+    struct plx_plan_other *others;      /* every other CPU of the machine, ascending */
+    char (*notes)[PLX_PLAN_NOTE_BYTES]; /* what a person should know of the plan; maybe none */
     uint32_t reactor_count;
     uint32_t other_count;
     uint32_t note_count;
