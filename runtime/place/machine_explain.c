@@ -86,6 +86,11 @@ static void explain_distances(const struct plx_machine *machine, plx_text_fn sin
     }
 }
 
+static const char *plural(uint32_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
 void plx_machine_explain(const struct plx_machine *machine, plx_text_fn sink, void *ctx)
 {
     char allowed[LIST_BYTES];
@@ -102,10 +107,12 @@ void plx_machine_explain(const struct plx_machine *machine, plx_text_fn sink, vo
     format_set(&isolated_set, isolated, sizeof(isolated));
 
     plx_text_line(sink, ctx,
-                  "machine: %s, %" PRIu32 " CPUs on %" PRIu32 " cores, %" PRIu32
-                  " L3 clusters, %" PRIu32 " nodes%s",
-                  machine->source, machine->cpu_count, machine->core_count, machine->cluster_count,
-                  machine->node_count,
+                  "machine: %s, %" PRIu32 " CPU%s on %" PRIu32 " core%s, %" PRIu32
+                  " cluster%s, %" PRIu32 " node%s%s",
+                  machine->source, machine->cpu_count, plural(machine->cpu_count),
+                  machine->core_count, plural(machine->core_count), machine->cluster_count,
+                  plural(machine->cluster_count), machine->node_count,
+                  plural(machine->node_count),
                   machine->is_this_system ? "" : " (not this system: nothing can be pinned)");
     plx_text_line(sink, ctx, "  cpus allowed: %s", allowed);
     plx_text_line(sink, ctx, "  cpus isolated: %s", isolated);

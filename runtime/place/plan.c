@@ -102,7 +102,7 @@ static void explain_sq(const struct plx_plan_sheet *sheet, uint32_t position, ch
     else if (settings->sqpoll == PLX_SQPOLL_ON)
         snprintf(reason, room, "POLLUX_SQPOLL=on");
     else if (node->gave_way)
-        snprintf(reason, room, "POLLUX_SQPOLL=auto: POLLUX_REACTORS=%" PRIu32 " leaves no core",
+        snprintf(reason, room, "POLLUX_SQPOLL=auto: POLLUX_REACTORS=%" PRIu32 " leaves too few cores",
                  settings->reactors);
     else
         snprintf(reason, room,

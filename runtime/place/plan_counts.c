@@ -167,7 +167,7 @@ int plx__plan_count(struct plx_plan_sheet *sheet)
         count_sq(sheet, node, exactly);
         if (node->gave_way)
             plx__plan_note(sheet, "node %" PRIu32 ": POLLUX_REACTORS=%" PRIu32
-                                  " leaves no core for an SQ thread",
+                                  " leaves too few cores for SQ threads",
                            sheet->machine->nodes[i].node, settings->reactors);
     }
     return 0;
