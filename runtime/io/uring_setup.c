@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: MIT */
+/* Opening and closing a ring: what to ask of the kernel, what it gave, and what to do without. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "runtime/io/uring_internal.h"
+
+/* One way to set up a ring; tried from the best on. */
+struct attempt {
+    unsigned flags;
+    uint32_t caps;
+    const char *mode;
+};
+
+static const struct attempt plain_attempts[] = {
+    {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+     PLX_CAP_SINGLE_ISSUER | PLX_CAP_DEFER_TASKRUN | PLX_CAP_TASKRUN_FLAG, "uring defer"},
+    {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+     PLX_CAP_SINGLE_ISSUER | PLX_CAP_COOP_TASKRUN | PLX_CAP_TASKRUN_FLAG, "uring coop"},
+    {IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+     PLX_CAP_COOP_TASKRUN | PLX_CAP_TASKRUN_FLAG, "uring coop"},
+    {0, 0, "uring plain"},
+};
+
+static const struct attempt sqpoll_attempts[] = {
+    {IORING_SETUP_SQPOLL | IORING_SETUP_SINGLE_ISSUER, PLX_CAP_SQPOLL | PLX_CAP_SINGLE_ISSUER,
+     "uring sqpoll"},
+    {IORING_SETUP_SQPOLL, PLX_CAP_SQPOLL, "uring sqpoll"},
+};
+
+/* Asked of every ring that can defer; missing ones are worth a note. */
+#define WANTED_PLAIN (PLX_CAP_SINGLE_ISSUER | PLX_CAP_DEFER_TASKRUN | PLX_CAP_TASKRUN_FLAG)
+
+/* sq_thread_idle is in ms and 0 means a second; the largest that the kernel's jiffies hold. */
+static unsigned sq_idle_ms(uint64_t idle_ns)
+{
+    uint64_t ms = idle_ns / 1000000;
+    if (ms == 0)
+        return 1;
+    return ms > INT32_MAX ? INT32_MAX : (unsigned)ms;
+}
+
+static int try_ring(struct uring *u, const struct plx__io_config *config,
+                    const struct attempt *attempt)
+{
+    struct io_uring_params params = {0};
+    unsigned entries = config->settings->ring_entries;
+    params.flags = attempt->flags | IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+    params.cq_entries = entries * URING_CQ_FACTOR;
+    if ((attempt->caps & PLX_CAP_SQPOLL) != 0) {
+        params.flags |= IORING_SETUP_SQ_AFF;
+        params.sq_thread_cpu = (unsigned)config->sq_cpu;
+        params.sq_thread_idle = sq_idle_ms(config->settings->sqpoll_idle);
+        if (config->sq_fd >= 0) {
+            params.flags |= IORING_SETUP_ATTACH_WQ;
+            params.wq_fd = (unsigned)config->sq_fd;
+        }
+    }
+    return io_uring_queue_init_params(entries, &u->ring, &params);
+}
+
+/* Walks the attempts that are not denied. Leaves the first errno of a refusal in `*why`. */
+static int try_attempts(struct uring *u, const struct plx__io_config *config,
+                        const struct attempt *attempts, size_t count, int *why)
+{
+    int rc = -EOPNOTSUPP;
+    *why = 0;
+    for (size_t i = 0; i < count; i++) {
+        bool denied = (attempts[i].caps & config->deny) != 0;
+        rc = denied ? -EOPNOTSUPP : try_ring(u, config, &attempts[i]);
+        if (rc == 0) {
+            u->io.caps = PLX_CAP_URING | attempts[i].caps;
+            u->io.mode = attempts[i].mode;
+            return 0;
+        }
+        if (*why == 0)
+            *why = rc;
+        if (rc != -EINVAL && rc != -EOPNOTSUPP)
+            return rc;
+    }
+    return rc;
+}
+
+static const char *setup_remedy(int rc)
+{
+    switch (rc) {
+    case -EPERM:
+        return "; kernel.io_uring_disabled or a container's seccomp profile forbids it";
+    case -ENOSYS:
+        return "; this kernel has no io_uring, or a seccomp profile hides it";
+    case -ENOMEM:
+        return "; raise RLIMIT_MEMLOCK or lower POLLUX_RING_ENTRIES";
+    case -EMFILE:
+        return "; raise RLIMIT_NOFILE";
+    default:
+        return "";
+    }
+}
+
+static int setup_ring(struct uring *u, const struct plx__io_config *config, struct plx_diag *diag)
+{
+    int why = 0;
+    int rc;
+    if ((config->deny & PLX_CAP_URING) != 0)
+        return plx_diag_set(diag, -EOPNOTSUPP, "POLLUX_BACKEND",
+                            "io_uring is denied by the caller");
+
+    if (config->sq_cpu >= 0) {
+        struct plx__io_config own = *config;
+        bool denied_share = config->sq_fd >= 0 && (config->deny & PLX_CAP_ATTACH_WQ) != 0;
+        rc = denied_share ? -EOPNOTSUPP
+                          : try_attempts(u, &own, sqpoll_attempts,
+                                         sizeof(sqpoll_attempts) / sizeof(*sqpoll_attempts), &why);
+        if (denied_share)
+            why = rc;
+        if (rc == 0) {
+            u->sqpoll = true;
+            u->io.caps |= config->sq_fd >= 0 ? (uint32_t)PLX_CAP_ATTACH_WQ : 0;
+            return 0;
+        }
+        if (config->settings->sqpoll == PLX_SQPOLL_ON)
+            return plx_diag_set(
+                diag, rc, "POLLUX_SQPOLL",
+                "POLLUX_SQPOLL=on cannot be honoured on cpu %d: io_uring_setup: %s%s",
+                config->sq_cpu, strerror(-why), setup_remedy(why));
+        plx__io_note(&u->io, "SQPOLL on cpu %d: %s; a ring without an SQ thread instead",
+                     config->sq_cpu, strerror(-why));
+    }
+
+    rc = try_attempts(u, config, plain_attempts, sizeof(plain_attempts) / sizeof(*plain_attempts),
+                      &why);
+    if (rc != 0)
+        return plx_diag_set(diag, rc, "POLLUX_BACKEND", "io_uring_setup: %s%s", strerror(-rc),
+                            setup_remedy(rc));
+    uint32_t missing = WANTED_PLAIN & ~u->io.caps;
+    for (uint32_t bit = 1; missing != 0; bit <<= 1) {
+        if ((missing & bit) != 0)
+            plx__io_note(&u->io, "%s: %s", plx_cap_name(bit), strerror(-why));
+        missing &= ~bit;
+    }
+    return 0;
+}
+
+/* --- probes ----------------------------------------------------------------------------------- */
+
+/* Sends one entry through the ring and gives its result. */
+static int probe_entry(struct uring *u, const struct io_uring_sqe *probe)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+    if (sqe == NULL)
+        return -EAGAIN;
+    *sqe = *probe;
+    int rc = io_uring_submit_and_wait(&u->ring, 1);
+    if (rc < 0)
+        return rc;
+    struct io_uring_cqe *cqe = NULL;
+    rc = io_uring_wait_cqe(&u->ring, &cqe);
+    if (rc < 0)
+        return rc;
+    rc = cqe->res;
+    io_uring_cqe_seen(&u->ring, cqe);
+    return rc;
+}
+
+/*
+ * The kernel checks an entry's flags before it looks its descriptor up: with descriptor -1, EINVAL
+ * says that the flag is unknown and EBADF that it is known.
+ */
+static int probe_multishot_accept(struct uring *u)
+{
+    struct io_uring_sqe sqe = {.opcode = IORING_OP_ACCEPT, .fd = -1};
+    sqe.ioprio = IORING_ACCEPT_MULTISHOT;
+    int rc = probe_entry(u, &sqe);
+    return rc == -EBADF ? 0 : rc;
+}
+
+static int probe_multishot_recv(struct uring *u)
+{
+    struct io_uring_sqe sqe = {.opcode = IORING_OP_RECV, .fd = -1};
+    sqe.ioprio = IORING_RECV_MULTISHOT;
+    sqe.flags = IOSQE_BUFFER_SELECT;
+    int rc = probe_entry(u, &sqe);
+    return rc == -EBADF ? 0 : rc;
+}
+
+static int probe_cancel_any(struct uring *u)
+{
+    struct io_uring_sqe sqe = {.opcode = IORING_OP_ASYNC_CANCEL, .fd = -1};
+    sqe.cancel_flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
+    int rc = probe_entry(u, &sqe);
+    return rc == -ENOENT || rc > 0 ? 0 : rc;
+}
+
+static int probe_buffer_ring(struct uring *u)
+{
+    void *page = mmap(NULL, PLX_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        return -errno;
+    struct io_uring_buf_reg reg = {
+        .ring_addr = (uintptr_t)page,
+        .ring_entries = 8,
+        .bgid = PLX_GROUPS_MAX,
+    };
+    int rc = io_uring_register_buf_ring(&u->ring, &reg, 0);
+    if (rc == 0)
+        rc = io_uring_unregister_buf_ring(&u->ring, PLX_GROUPS_MAX);
+    munmap(page, PLX_PAGE);
+    return rc;
+}
+
+static int register_own_fd(struct uring *u)
+{
+    int rc = io_uring_register_ring_fd(&u->ring);
+    if (rc < 0)
+        return rc;
+    u->enter_registered = true;
+    return 0;
+}
+
+static void probe_features(struct uring *u, uint32_t deny)
+{
+    static const struct {
+        uint32_t cap;
+        int (*probe)(struct uring *u);
+        const char *instead;
+    } probes[] = {
+        {PLX_CAP_REGISTERED_RING, register_own_fd, "the plain descriptor"},
+        {PLX_CAP_BUFFER_RING, probe_buffer_ring, "a buffer named by each receive"},
+        {PLX_CAP_MULTISHOT_RECV, probe_multishot_recv, "one op per receive"},
+        {PLX_CAP_MULTISHOT_ACCEPT, probe_multishot_accept, "one op per connection"},
+        {PLX_CAP_CANCEL_ANY, probe_cancel_any, "one cancel per op"},
+    };
+    for (size_t i = 0; i < sizeof(probes) / sizeof(*probes); i++) {
+        bool denied = (probes[i].cap & deny) != 0;
+        int rc = denied ? -EOPNOTSUPP : probes[i].probe(u);
+        if (rc == 0)
+            u->io.caps |= probes[i].cap;
+        else
+            plx__io_note(&u->io, "%s: %s; %s instead", plx_cap_name(probes[i].cap),
+                         denied ? "denied by the caller" : strerror(-rc), probes[i].instead);
+    }
+    /* A multishot receive takes its buffers from a ring. */
+    if ((u->io.caps & PLX_CAP_BUFFER_RING) == 0)
+        u->io.caps &= ~(uint32_t)PLX_CAP_MULTISHOT_RECV;
+}
+
+/* --- open, close ------------------------------------------------------------------------------ */
+
+/* From here on the entries are ours: liburing's own accounting has come to rest. */
+static void take_over_entries(struct uring *u)
+{
+    u->sq_entries = u->ring.sq.ring_entries;
+    u->sq_mask = u->ring.sq.ring_mask;
+    u->sq_tail = *u->ring.sq.ktail;
+    u->sq_shown = u->sq_tail;
+    u->sq_head_seen = u->sq_tail;
+    for (unsigned i = 0; i < u->sq_entries; i++)
+        u->ring.sq.array[i] = i;
+}
+
+int plx__uring_open(const struct plx__io_config *config, struct plx__io **out,
+                    struct plx_diag *diag)
+{
+    *out = NULL;
+    /* On the reactor's own node: it is the busiest object of all. */
+    struct uring *u = plx_arena_carve(config->arena, sizeof(*u), PLX_CACHE_LINE);
+    if (u == NULL)
+        return plx_diag_set(diag, -ENOMEM, "POLLUX_ARENA_SIZE", "the arena has no room for a ring");
+    memset(u, 0, sizeof(*u));
+    int rc = plx__io_init(&u->io, &plx__uring_ops, config, diag);
+    if (rc != 0)
+        return rc;
+    rc = setup_ring(u, config, diag);
+    if (rc != 0)
+        goto no_ring;
+    probe_features(u, config->deny);
+    if ((u->io.caps & PLX_CAP_CANCEL_ANY) == 0) {
+        u->track = calloc(URING_TRACK_MAX, sizeof(struct plx_op *));
+        if (u->track == NULL) {
+            rc = plx_diag_set(diag, -ENOMEM, "ops in flight", "no memory for their table");
+            goto no_track;
+        }
+    }
+    take_over_entries(u);
+    u->io.ring_fd = u->ring.ring_fd;
+    *out = &u->io;
+    return 0;
+
+no_track:
+    io_uring_queue_exit(&u->ring);
+no_ring:
+    plx__io_fini(&u->io);
+    return rc;
+}
+
+int plx__uring_group_open(struct plx__io *io, uint16_t index)
+{
+    struct uring *u = PLX_CONTAINER(io, struct uring, io);
+    struct plx__group *group = &io->groups[index];
+    if ((io->caps & PLX_CAP_BUFFER_RING) == 0) {
+        for (uint32_t i = 0; i < group->count; i++)
+            group->free_ids[group->free_count++] = (uint16_t)(group->count - 1 - i);
+        return 0;
+    }
+    size_t bytes = plx_round_up(group->count * sizeof(struct io_uring_buf), PLX_PAGE);
+    struct io_uring_buf_ring *ring = plx_arena_carve(io->arena, bytes, PLX_PAGE);
+    if (ring == NULL)
+        return -ENOMEM;
+    struct io_uring_buf_reg reg = {
+        .ring_addr = (uintptr_t)ring,
+        .ring_entries = group->count,
+        .bgid = index,
+    };
+    int rc = io_uring_register_buf_ring(&u->ring, &reg, 0);
+    if (rc != 0)
+        return rc;
+    io_uring_buf_ring_init(ring);
+    int mask = io_uring_buf_ring_mask(group->count);
+    for (uint32_t i = 0; i < group->count; i++)
+        io_uring_buf_ring_add(ring, group->base + (size_t)i * group->bytes, group->bytes,
+                              (uint16_t)i, mask, (int)i);
+    io_uring_buf_ring_advance(ring, (int)group->count);
+    group->ring = ring;
+    return 0;
+}
+
+void plx__uring_close(struct plx__io *io)
+{
+    struct uring *u = PLX_CONTAINER(io, struct uring, io);
+    for (int i = 0; i < (int)PLX_GROUPS_MAX; i++) {
+        if (io->groups[i].count != 0 && io->groups[i].ring != NULL)
+            (void)io_uring_unregister_buf_ring(&u->ring, i);
+    }
+    io_uring_queue_exit(&u->ring);
+    free(u->track);
+    u->track = NULL;
+    plx__io_fini(io);
+}

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/* The loop: one turn, and what hangs on it. */
+#include "runtime/reactor.h"
+
+#include <errno.h>
+#include <sched.h>
+
+#include "runtime/reactor_internal.h"
+
+/* The reactor whose turn this thread is in. */
+static _Thread_local struct plx_reactor *current;
+
+/* --- one turn --------------------------------------------------------------------------------- */
+
+static uint32_t run_pollers(struct plx_reactor *r)
+{
+    uint32_t work = 0;
+    struct plx_poller *poller = r->poller_first;
+    while (poller != NULL) {
+        /* A poller may disarm any, the next one too: plx_poller_disarm then moves this on. */
+        r->poller_next = poller->next;
+        work += poller->fn(poller, poller->ctx);
+        poller = r->poller_next;
+    }
+    return work;
+}
+
+/* When to look at the clock again: a little before `ns` from now have passed, as rates drift. */
+static uint64_t ticks_before(const struct plx_reactor *r, uint64_t ns)
+{
+    double ticks = (double)(ns - ns / 16) * r->ticks_per_ns;
+    return ticks < 1e18 ? (uint64_t)ticks : (uint64_t)1e18;
+}
+
+static uint32_t fire_timers(struct plx_reactor *r)
+{
+    if (r->turn_ticks < r->look_ticks)
+        return 0;
+    uint64_t now = r->io->ops->clock_ns(r->io);
+    uint32_t fired = 0;
+    /* Those armed meanwhile with a time in the past wait for the next turn. */
+    struct plx_timer *timer = r->timer_first;
+    while (timer != NULL && timer->at_ns <= now && fired < PLX__TURN_TIMERS_MAX) {
+        plx_timer_disarm(r, timer);
+        timer->fn(timer, timer->ctx);
+        fired++;
+        timer = r->timer_first;
+    }
+    if (fired != 0) {
+        plx__bump(&r->counters.timers_fired, fired);
+        r->look_ticks = 0;
+    } else if (timer != NULL) {
+        r->look_ticks = r->turn_ticks + ticks_before(r, timer->at_ns - now);
+    }
+    return fired;
+}
+
+static uint32_t run_deferred(struct plx_reactor *r)
+{
+    struct plx__deferred *deferred = r->deferred_first;
+    r->deferred_first = NULL;
+    r->deferred_last = NULL;
+    uint32_t work = 0;
+    while (deferred != NULL) {
+        struct plx__deferred *next = deferred->next;
+        deferred->queued = false;
+        deferred->fn(deferred, deferred->ctx);
+        deferred = next;
+        work++;
+    }
+    return work;
+}
+
+/* The backend's own numbers are plain; here they become readable for other threads. */
+static void publish_io(struct plx_reactor *r)
+{
+    const struct plx__io *io = r->io;
+    plx_store_relaxed(&r->counters.ops_submitted, io->submitted);
+    plx_store_relaxed(&r->counters.ops_completed, io->completed);
+    plx_store_relaxed(&r->counters.ops_refused, io->full);
+    plx_store_relaxed(&r->counters.kernel_entries, io->kernel_entries);
+}
+
+static void account(struct plx_reactor *r, uint32_t work)
+{
+    uint64_t now = plx_ticks();
+    uint64_t took = now - r->turn_ticks;
+    struct plx__counters *counters = &r->counters;
+    r->turn_ticks = now;
+    plx__bump(&counters->turns, 1);
+    if (work == 0) {
+        plx__bump(&counters->idle_ticks, took);
+        return;
+    }
+    plx__bump(&counters->busy_ticks, took);
+    if (took > plx_load_relaxed(&counters->longest_ticks))
+        plx_store_relaxed(&counters->longest_ticks, took);
+    if (PLX_UNLIKELY(took > r->stall_ticks))
+        plx__bump(&counters->stalled_turns, 1);
+    publish_io(r);
+}
+
+int plx_reactor_poll(struct plx_reactor *r)
+{
+    if (PLX_UNLIKELY(r->in_turn))
+        return -EDEADLK;
+    r->in_turn = true;
+    struct plx_reactor *outer = current;
+    current = r;
+
+    uint32_t work = plx__mesh_in(r);
+    work += plx__io_poll(r->io);
+    if (r->poller_first != NULL)
+        work += run_pollers(r);
+    if (r->timer_first != NULL)
+        work += fire_timers(r);
+    /* Relaxed: the runtime's orders arrive a turn late at worst. */
+    if (PLX_UNLIKELY(plx_load_relaxed(r->phase) != r->followed ||
+                     r->followed == PLX__STOP_DRAINING))
+        plx__runtime_follow(r);
+    if (r->deferred_first != NULL)
+        work += run_deferred(r);
+    work += r->io->ops->flush(r->io);
+
+    current = outer;
+    r->in_turn = false;
+    account(r, work);
+    return (int)work;
+}
+
+void plx_reactor_idle(struct plx_reactor *r)
+{
+    if (r->yields)
+        sched_yield();
+}
+
+void plx_reactor_flush(struct plx_reactor *r)
+{
+    (void)r->io->ops->flush(r->io);
+}
+
+struct plx_reactor *plx_reactor_self(void)
+{
+    return current;
+}
+
+/* --- ops: the reactor's face of the seam -------------------------------------------------------
+ */
+
+int plx_op_submit(struct plx_reactor *r, struct plx_op *op)
+{
+    return plx__io_submit(r->io, op);
+}
+
+void plx_op_cancel(struct plx_reactor *r, struct plx_op *op)
+{
+    plx__io_cancel(r->io, op);
+}
+
+int plx_group_create(struct plx_reactor *r, uint32_t count, uint32_t bytes, uint16_t *out)
+{
+    return plx__io_group_create(r->io, count, bytes, out);
+}
+
+void plx_group_release(struct plx_reactor *r, uint16_t group, uint16_t buffer_id)
+{
+    plx__io_group_release(r->io, group, buffer_id);
+}
+
+int64_t plx_recv_now(struct plx_reactor *r, int fd, void *buf, size_t len)
+{
+    return r->io->ops->recv_now(r->io, fd, buf, len);
+}
+
+int64_t plx_send_now(struct plx_reactor *r, int fd, const void *data, size_t len)
+{
+    return r->io->ops->send_now(r->io, fd, data, len);
+}
+
+/* --- pollers, timers, deferred calls, stoppers --------------------------------------------------
+ */
+
+void plx_poller_arm(struct plx_reactor *r, struct plx_poller *poller, plx_poller_fn fn, void *ctx)
+{
+    PLX_ASSERT(!poller->armed);
+    poller->fn = fn;
+    poller->ctx = ctx;
+    poller->armed = true;
+    poller->prev = NULL;
+    poller->next = r->poller_first;
+    if (poller->next != NULL)
+        poller->next->prev = poller;
+    r->poller_first = poller;
+}
+
+void plx_poller_disarm(struct plx_reactor *r, struct plx_poller *poller)
+{
+    if (!poller->armed)
+        return;
+    if (r->poller_next == poller)
+        r->poller_next = poller->next;
+    if (poller->next != NULL)
+        poller->next->prev = poller->prev;
+    if (poller->prev != NULL)
+        poller->prev->next = poller->next;
+    else
+        r->poller_first = poller->next;
+    poller->armed = false;
+}
+
+void plx_timer_arm(struct plx_reactor *r, struct plx_timer *timer, uint64_t at_ns, plx_timer_fn fn,
+                   void *ctx)
+{
+    plx_timer_disarm(r, timer);
+    timer->at_ns = at_ns;
+    timer->fn = fn;
+    timer->ctx = ctx;
+    timer->armed = true;
+
+    /* From the back, as most timers are armed for later than those before them. */
+    struct plx_timer *before = r->timer_last;
+    while (before != NULL && before->at_ns > at_ns)
+        before = before->prev;
+    timer->prev = before;
+    timer->next = before != NULL ? before->next : r->timer_first;
+    if (timer->next != NULL)
+        timer->next->prev = timer;
+    else
+        r->timer_last = timer;
+    if (before != NULL) {
+        before->next = timer;
+    } else {
+        r->timer_first = timer;
+        r->look_ticks = 0;
+    }
+}
+
+void plx_timer_disarm(struct plx_reactor *r, struct plx_timer *timer)
+{
+    if (!timer->armed)
+        return;
+    if (timer->next != NULL)
+        timer->next->prev = timer->prev;
+    else
+        r->timer_last = timer->prev;
+    if (timer->prev != NULL)
+        timer->prev->next = timer->next;
+    else
+        r->timer_first = timer->next;
+    timer->armed = false;
+}
+
+void plx__reactor_defer(struct plx_reactor *r, struct plx__deferred *deferred, plx__deferred_fn fn,
+                        void *ctx)
+{
+    if (deferred->queued)
+        return;
+    deferred->next = NULL;
+    deferred->fn = fn;
+    deferred->ctx = ctx;
+    deferred->queued = true;
+    if (r->deferred_last != NULL)
+        r->deferred_last->next = deferred;
+    else
+        r->deferred_first = deferred;
+    r->deferred_last = deferred;
+}
+
+void plx__stopper_add(struct plx_reactor *r, struct plx__stopper *stopper, plx__stopper_fn fn,
+                      void *ctx)
+{
+    PLX_ASSERT(!stopper->added);
+    stopper->fn = fn;
+    stopper->ctx = ctx;
+    stopper->added = true;
+    stopper->prev = NULL;
+    stopper->next = r->stopper_first;
+    if (stopper->next != NULL)
+        stopper->next->prev = stopper;
+    r->stopper_first = stopper;
+}
+
+void plx__stopper_remove(struct plx_reactor *r, struct plx__stopper *stopper)
+{
+    if (!stopper->added)
+        return;
+    if (r->stopper_next == stopper)
+        r->stopper_next = stopper->next;
+    if (stopper->next != NULL)
+        stopper->next->prev = stopper->prev;
+    if (stopper->prev != NULL)
+        stopper->prev->next = stopper->next;
+    else
+        r->stopper_first = stopper->next;
+    stopper->added = false;
+}
+
+void plx__reactor_tell_stoppers(struct plx_reactor *r, enum plx__stop_phase phase)
+{
+    struct plx__stopper *stopper = r->stopper_first;
+    while (stopper != NULL) {
+        r->stopper_next = stopper->next;
+        stopper->fn(stopper, phase, stopper->ctx);
+        stopper = r->stopper_next;
+    }
+    r->stopper_next = NULL;
+}
+
+/* --- inspection ---------------------------------------------------------------------------------
+ */
+
+uint64_t plx_reactor_now_ns(struct plx_reactor *r)
+{
+    return r->io->ops->clock_ns(r->io);
+}
+
+uint32_t plx_reactor_index(const struct plx_reactor *r)
+{
+    return r->index;
+}
+
+int plx_reactor_cpu(const struct plx_reactor *r)
+{
+    return r->cpu;
+}
+
+int plx_reactor_node(const struct plx_reactor *r)
+{
+    return r->node;
+}
+
+uint32_t plx_reactor_caps(const struct plx_reactor *r)
+{
+    return r->io->caps;
+}
+
+struct plx_runtime *plx_reactor_runtime(const struct plx_reactor *r)
+{
+    return r->runtime;
+}
+
+const char *plx_reactor_mode(const struct plx_reactor *r)
+{
+    return r->io->mode;
+}
+
+struct plx_arena *plx_reactor_arena(struct plx_reactor *r)
+{
+    return r->arena;
+}
+
+struct plx__io *plx__reactor_io(struct plx_reactor *r)
+{
+    return r->io;
+}
+
+void **plx__reactor_net(struct plx_reactor *r)
+{
+    return &r->net;
+}
+
+int plx__reactor_hot_take(struct plx_reactor *r)
+{
+    if (r->hot_count >= r->hot_max) {
+        plx__bump(&r->counters.hot_refused, 1);
+        return -ENOSPC;
+    }
+    r->hot_count++;
+    return 0;
+}
+
+void plx__reactor_hot_give(struct plx_reactor *r)
+{
+    PLX_ASSERT(r->hot_count > 0);
+    r->hot_count--;
+}
+
+void plx_reactor_read_stats(const struct plx_reactor *r, struct plx_reactor_stats *out)
+{
+    const struct plx__counters *c = &r->counters;
+    double ns_per_tick = 1.0 / r->ticks_per_ns;
+    *out = (struct plx_reactor_stats){
+        .turns = plx_load_relaxed(&c->turns),
+        .busy_ns = (uint64_t)((double)plx_load_relaxed(&c->busy_ticks) * ns_per_tick),
+        .idle_ns = (uint64_t)((double)plx_load_relaxed(&c->idle_ticks) * ns_per_tick),
+        .longest_turn_ns = (uint64_t)((double)plx_load_relaxed(&c->longest_ticks) * ns_per_tick),
+        .stalled_turns = plx_load_relaxed(&c->stalled_turns),
+        .ops_submitted = plx_load_relaxed(&c->ops_submitted),
+        .ops_completed = plx_load_relaxed(&c->ops_completed),
+        .ops_refused = plx_load_relaxed(&c->ops_refused),
+        .kernel_entries = plx_load_relaxed(&c->kernel_entries),
+        .posts_in = plx_load_relaxed(&c->posts_in),
+        .posts_out = plx_load_relaxed(&c->posts_out),
+        .posts_refused = plx_load_relaxed(&c->posts_refused),
+        .posts_lost = plx_load_relaxed(&c->posts_lost),
+        .timers_fired = plx_load_relaxed(&c->timers_fired),
+        .downgrades = r->io->note_count,
+        .hot_refused = plx_load_relaxed(&c->hot_refused),
+    };
+}

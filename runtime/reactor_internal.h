@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The reactor's inside, for the runtime that opens and ends it, the mesh, and the net layer.
+ *
+ * Words. A *deferred* call is made at the turn's end. A *stopper* is told when the reactor is about
+ * to end. The *phase* is how far the end has come; the runtime sets it, reactors follow
+ * (*reached*).
+ *
+ * Threads: the owner, unless a line says otherwise.
+ */
+#ifndef POLLUX_REACTOR_INTERNAL_H
+#define POLLUX_REACTOR_INTERNAL_H
+
+#include "runtime/io/io_internal.h"
+#include "runtime/mesh/cells.h"
+#include "runtime/reactor.h"
+
+/* Cells taken from one peer, and timers fired, in one turn at the most. */
+#define PLX__TURN_POSTS_MAX  64u
+#define PLX__TURN_TIMERS_MAX 64u
+
+/* --- for the net layer ------------------------------------------------------------------------ */
+
+struct plx__deferred;
+typedef void (*plx__deferred_fn)(struct plx__deferred *deferred, void *ctx);
+
+/* Zeroed is one that is not queued. */
+struct plx__deferred {
+    struct plx__deferred *next;
+    plx__deferred_fn fn;
+    void *ctx;
+    bool queued;
+};
+
+/* Calls `fn` at the end of this turn, or of the next when no turn runs. Once, if queued twice. */
+void plx__reactor_defer(struct plx_reactor *reactor, struct plx__deferred *deferred,
+                        plx__deferred_fn fn, void *ctx);
+
+/* The way of a reactor's end. */
+enum plx__stop_phase {
+    PLX__STOP_NONE,
+    PLX__STOP_ADMITTING, /* nothing new is admitted: listeners close */
+    PLX__STOP_DRAINING,  /* what is in flight is cancelled, streams are aborted, posts arrive */
+    PLX__STOP_TEARDOWN   /* all reactors have drained: rings go */
+};
+
+struct plx__stopper;
+typedef void (*plx__stopper_fn)(struct plx__stopper *stopper, enum plx__stop_phase phase,
+                                void *ctx);
+
+/* Zeroed is one that is not added. */
+struct plx__stopper {
+    struct plx__stopper *next;
+    struct plx__stopper *prev;
+    plx__stopper_fn fn;
+    void *ctx;
+    bool added;
+};
+
+/* `fn` is called for PLX__STOP_ADMITTING and for PLX__STOP_DRAINING; it may remove itself. */
+void plx__stopper_add(struct plx_reactor *reactor, struct plx__stopper *stopper, plx__stopper_fn fn,
+                      void *ctx);
+void plx__stopper_remove(struct plx_reactor *reactor, struct plx__stopper *stopper);
+
+struct plx__io *plx__reactor_io(struct plx_reactor *reactor);
+
+/* The net layer's own state on this reactor; NULL at the start. Its memory comes from the arena. */
+void **plx__reactor_net(struct plx_reactor *reactor);
+
+/* Takes one of POLLUX_HOT_MAX places for hot sockets; -ENOSPC (counted) when none is left. */
+int plx__reactor_hot_take(struct plx_reactor *reactor);
+void plx__reactor_hot_give(struct plx_reactor *reactor);
+
+/* --- the reactor ------------------------------------------------------------------------------ */
+
+/* A post in a cell. */
+struct plx__post {
+    plx_post_fn fn;
+    uint64_t body[PLX_POST_BYTES / 8];
+};
+PLX_STATIC_ASSERT(sizeof(struct plx__post) == PLX_CELL_BYTES, "a post fills a cell");
+
+/* Written by the owner, read by any thread: each is read whole, so relaxed is enough. */
+struct plx__counters {
+    PLX_ATOMIC(uint64_t) turns;
+    PLX_ATOMIC(uint64_t) busy_ticks;
+    PLX_ATOMIC(uint64_t) idle_ticks;
+    PLX_ATOMIC(uint64_t) longest_ticks;
+    PLX_ATOMIC(uint64_t) stalled_turns;
+    PLX_ATOMIC(uint64_t) ops_submitted;
+    PLX_ATOMIC(uint64_t) ops_completed;
+    PLX_ATOMIC(uint64_t) ops_refused;
+    PLX_ATOMIC(uint64_t) kernel_entries;
+    PLX_ATOMIC(uint64_t) posts_in;
+    PLX_ATOMIC(uint64_t) posts_out;
+    PLX_ATOMIC(uint64_t) posts_refused;
+    PLX_ATOMIC(uint64_t) posts_lost;
+    PLX_ATOMIC(uint64_t) timers_fired;
+    PLX_ATOMIC(uint64_t) hot_refused;
+};
+
+static inline void plx__bump(PLX_ATOMIC(uint64_t) * counter, uint64_t by)
+{
+    /* One writer: a load and a store, no locked instruction. */
+    plx_store_relaxed(counter, plx_load_relaxed(counter) + by);
+}
+
+struct plx_reactor {
+    /* Read-mostly; written while opening. */
+    struct plx__io *io;
+    struct plx_runtime *runtime;
+    const PLX_ATOMIC(uint32_t) * phase; /* the runtime's enum plx__stop_phase */
+    struct plx_cells **in;              /* by sender; NULL for none */
+    struct plx_cells **out;             /* by receiver; NULL until first needed */
+    uint32_t count;                     /* reactors of the runtime */
+    uint32_t index;
+    int cpu;
+    int node;
+    bool yields; /* the idle policy: sched_yield rather than nothing */
+    bool adopted;
+    uint32_t hot_max;
+    uint64_t stall_ticks;
+    double ticks_per_ns;
+    uint64_t began_ticks;
+    struct plx_arena *arena;
+
+    /* The owner's, hot. */
+    bool in_turn;
+    uint32_t followed;   /* the phase last acted upon */
+    uint32_t self_posts; /* in the ring from itself */
+    uint32_t hot_count;
+    uint64_t turn_ticks; /* when the last turn ended */
+    uint64_t look_ticks; /* before it no timer is due */
+    struct plx_poller *poller_first;
+    struct plx_poller *poller_next; /* while pollers run: the one after the running one */
+    struct plx_timer *timer_first;  /* soonest first */
+    struct plx_timer *timer_last;
+    struct plx__deferred *deferred_first;
+    struct plx__deferred *deferred_last;
+    struct plx__stopper *stopper_first;
+    struct plx__stopper *stopper_next; /* while stoppers are told */
+    void *net;
+
+    struct plx__counters counters PLX_ALIGNED(PLX_CACHE_LINE);
+};
+
+/* Runs stoppers for `phase`; the op layer refuses new ops from draining on. */
+void plx__reactor_tell_stoppers(struct plx_reactor *reactor, enum plx__stop_phase phase);
+
+/* --- between reactor, mesh and runtime -------------------------------------------------------- */
+
+/* Calls posts that have arrived; returns how many. */
+uint32_t plx__mesh_in(struct plx_reactor *reactor);
+/* Posts that have arrived and were not called, counted as lost. */
+void plx__mesh_lose(struct plx_reactor *reactor);
+/* Makes the rings into `reactor` from all peers, in its arena. 0 or -ENOMEM. */
+int plx__mesh_open(struct plx_reactor *reactor, uint32_t slots);
+/* Whether posts to `reactor` are waiting. */
+bool plx__mesh_pending(const struct plx_reactor *reactor);
+
+/*
+ * In runtime.c. The rings into reactor `to` (one per sender), or NULL and why: -EAGAIN it has not
+ * started, -ESHUTDOWN it has ended. Any thread.
+ */
+struct plx_cells **plx__runtime_rings(struct plx_runtime *runtime, uint32_t to, int *why);
+/* In runtime.c: acts on a phase that the runtime has set; called by the turn. */
+void plx__runtime_follow(struct plx_reactor *reactor);
+
+#endif
