@@ -123,10 +123,12 @@ struct plx_reactor {
     double ticks_per_ns;
     uint64_t began_ticks;
     struct plx_arena *arena;
+    const char *pin_note; /* what of pinning was not got; empty when all was */
 
     /* The owner's, hot. */
     bool in_turn;
-    uint32_t followed;   /* the phase last acted upon */
+    uint32_t followed; /* the phase last acted upon */
+    uint32_t drain_turns;
     uint32_t self_posts; /* in the ring from itself */
     uint32_t hot_count;
     uint64_t turn_ticks; /* when the last turn ended */

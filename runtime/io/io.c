@@ -213,6 +213,12 @@ uint32_t plx__io_collect_ended(struct plx__io *io, struct plx__completion *out, 
     return count;
 }
 
+/* Cancelling everything may catch a close that the kernel had put aside: it is then made here. */
+static PLX_COLD int32_t close_cancelled(struct plx__io *io, int fd)
+{
+    return io->net->close(fd);
+}
+
 static inline void finish(struct plx__io *io, struct plx_op *op)
 {
     if ((op->state & PLX__OP_NAMES_FD) != 0) {
@@ -232,6 +238,8 @@ uint32_t plx__io_poll(struct plx__io *io)
 
     for (uint32_t i = 0; i < count; i++) {
         struct plx_op *op = batch[i].op;
+        if (PLX_UNLIKELY(op->code == PLX_OP_CLOSE && batch[i].event.result == -ECANCELED))
+            batch[i].event.result = close_cancelled(io, op->fd);
         if (PLX_LIKELY((batch[i].event.flags & PLX_EV_MORE) == 0))
             finish(io, op);
         op->fn(op, &batch[i].event, op->ctx);

@@ -1,0 +1,541 @@
+/* SPDX-License-Identifier: MIT */
+/* How reactors begin, run on threads of their own, and end in three phases. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "runtime/place/pin_internal.h"
+#include "runtime/runtime_internal.h"
+
+/* Turns between two attempts to cancel what is still in flight. */
+#define CANCEL_EVERY 64u
+/* How long a start that failed waits for the reactors that had begun. */
+#define ROLLBACK_NS 5000000000u
+/* What a reactor is given to leave its last turn, beyond the deadline. */
+#define GRACE_NS 200000000u
+
+static uint64_t monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t deadline_in(uint64_t within_ns)
+{
+    uint64_t now = monotonic_ns();
+    return within_ns > UINT64_MAX - now ? UINT64_MAX : now + within_ns;
+}
+
+static void nap(void)
+{
+    struct timespec some = {.tv_nsec = 50000};
+    nanosleep(&some, NULL);
+}
+
+/* --- opening
+ * --------------------------------------------------------------------------------------- */
+
+/* Says a line to the log once in the life of the runtime, however many reactors find the same. */
+static void say_once(struct plx_runtime *rt, const char *text)
+{
+    if (rt->opts.log == NULL || rt->settings.log < PLX_LOG_WARN)
+        return;
+    pthread_mutex_lock(&rt->lock);
+    bool known = rt->said_count == PLX__SAID_MAX;
+    for (uint32_t i = 0; i < rt->said_count && !known; i++)
+        known = strncmp(rt->said[i], text, sizeof(rt->said[i]) - 1) == 0;
+    if (!known)
+        snprintf(rt->said[rt->said_count++], sizeof(rt->said[0]), "%s", text);
+    pthread_mutex_unlock(&rt->lock);
+    if (!known)
+        rt->opts.log(PLX_LOG_WARN, text, rt->opts.ctx);
+}
+
+/* A thread of ours is pinned; one that adopts is looked at only. What fails is as `pin` says. */
+static int place_thread(struct plx__slot *slot, uint32_t cpu, bool adopted, struct plx_diag *diag)
+{
+    const struct plx_runtime *rt = slot->runtime;
+    if (rt->settings.pin == PLX_WANT_NO)
+        return 0;
+    struct plx_diag why = {0};
+    int rc = adopted ? plx__pin_check(cpu, &why) : plx__pin_thread(rt->machine, cpu, &why);
+    if (rc == 0)
+        return 0;
+    if (rt->settings.pin == PLX_WANT_REQUIRE) {
+        return plx_diag_set(diag, adopted ? -EINVAL : rc, "POLLUX_PIN",
+                            "POLLUX_PIN=require cannot be honoured for reactor %u: %s", slot->index,
+                            why.text);
+    }
+    snprintf(slot->pin_note, sizeof(slot->pin_note), "pinning: %.170s", why.text);
+    return 0;
+}
+
+static int open_arena(struct plx__slot *slot, const struct plx_plan_reactor *planned,
+                      struct plx_diag *diag)
+{
+    const struct plx_settings *settings = &slot->runtime->settings;
+    struct plx_arena_opts opts;
+    plx_arena_opts_init(&opts);
+    opts.page_1g = settings->hugepages_1g;
+    opts.page_2m = settings->hugepages_2m;
+    opts.thp = settings->thp;
+    opts.lock = settings->mlock;
+    opts.prefault = settings->prefault;
+    /* A reactor that may run anywhere cannot insist on where its memory lies. */
+    opts.bind = settings->pin;
+    return plx_arena_init(&slot->arena, planned->arena_bytes, (int)planned->mem_node, &opts, diag);
+}
+
+/* The ring whose SQ thread this reactor shares, -1 for a thread of its own. */
+static int find_leader(struct plx__slot *slot, const struct plx_plan_reactor *planned, bool adopted,
+                       struct plx__io_config *config, struct plx_diag *diag)
+{
+    struct plx_runtime *rt = slot->runtime;
+    config->sq_fd = -1;
+    if (planned->sq_cpu < 0 || planned->sq_leader == (int32_t)slot->index)
+        return 0;
+    struct plx__slot *leader = &rt->slots[planned->sq_leader];
+    pthread_mutex_lock(&rt->lock);
+    while (!adopted && !leader->opened && !rt->abort)
+        pthread_cond_wait(&rt->changed, &rt->lock);
+    bool there = leader->opened && leader->open_rc == 0;
+    pthread_mutex_unlock(&rt->lock);
+    if (!there)
+        return plx_diag_set(diag, -EAGAIN, "POLLUX_SQPOLL",
+                            "reactor %u shares the SQ thread of reactor %d, which is not running: "
+                            "start that one first",
+                            slot->index, planned->sq_leader);
+    const struct plx__io *io = plx_load_acquire(&leader->reactor)->io;
+    if ((io->caps & PLX_CAP_SQPOLL) != 0)
+        config->sq_fd = io->ring_fd;
+    else
+        config->sq_cpu = -1;
+    return 0;
+}
+
+static void fill_reactor(struct plx_reactor *r, struct plx__slot *slot, bool adopted)
+{
+    struct plx_runtime *rt = slot->runtime;
+    const struct plx_plan_reactor *planned = &rt->plan->reactors[slot->index];
+    r->runtime = rt;
+    r->phase = &rt->phase;
+    r->count = rt->count;
+    r->index = slot->index;
+    r->cpu = (int)planned->cpu;
+    r->node = (int)planned->node;
+    r->yields = rt->plan->idle == PLX_IDLE_YIELD;
+    r->adopted = adopted;
+    r->hot_max = rt->settings.hot_max;
+    r->arena = &slot->arena;
+    r->pin_note = slot->pin_note;
+    r->ticks_per_ns = rt->ticks_per_ns;
+    double stall = (double)rt->settings.stall_threshold * rt->ticks_per_ns;
+    r->stall_ticks = stall < 1e18 ? (uint64_t)stall : UINT64_MAX;
+    r->turn_ticks = plx_ticks();
+}
+
+static void tell_notes(const struct plx_reactor *r)
+{
+    if (r->pin_note[0] != '\0')
+        say_once(r->runtime, r->pin_note);
+    for (uint32_t i = 0; i < r->io->note_count && i < PLX__IO_NOTES_MAX; i++)
+        say_once(r->runtime, r->io->notes[i].text);
+    for (uint32_t i = 0; i < r->arena->note_count; i++)
+        say_once(r->runtime, r->arena->notes[i].text);
+}
+
+int plx__reactor_open(struct plx_runtime *rt, uint32_t index, bool adopted, struct plx_diag *diag)
+{
+    struct plx__slot *slot = &rt->slots[index];
+    const struct plx_plan_reactor *planned = &rt->plan->reactors[index];
+    struct plx__io_config config = {.settings = &rt->settings,
+                                    .arena = &slot->arena,
+                                    .deny = rt->opts.deny,
+                                    .sq_cpu = planned->sq_cpu,
+                                    .home = (uint16_t)index};
+    int rc = place_thread(slot, planned->cpu, adopted, diag);
+    if (rc == 0)
+        rc = find_leader(slot, planned, adopted, &config, diag);
+    if (rc == 0)
+        rc = open_arena(slot, planned, diag);
+    if (rc != 0)
+        return rc;
+
+    struct plx_reactor *r = plx_arena_carve(&slot->arena, sizeof(*r), 2 * PLX_CACHE_LINE);
+    if (r == NULL) {
+        rc = -ENOMEM;
+    } else {
+        fill_reactor(r, slot, adopted);
+        rc = plx__mesh_open(r, rt->settings.mesh_slots);
+    }
+    if (rc != 0) {
+        plx_diag_set(diag, rc, "POLLUX_ARENA_SIZE",
+                     "an arena of %zu bytes has no room for reactor %u and its mesh rings",
+                     slot->arena.bytes, index);
+        goto no_io;
+    }
+    rc = plx__io_open(&config, &r->io, diag);
+    if (rc != 0)
+        goto no_io;
+    if (planned->sq_cpu >= 0 && config.sq_cpu < 0)
+        plx__io_note(r->io, "SQPOLL: reactor %d, which leads its SQ thread, has none",
+                     planned->sq_leader);
+    tell_notes(r);
+    plx_store_release(&slot->reactor, r);
+    /* Release: who sees RUNNING sees the reactor and its rings whole. */
+    plx_store_release(&slot->life, PLX__SLOT_RUNNING);
+    return 0;
+
+no_io:
+    plx_arena_fini(&slot->arena);
+    return rc;
+}
+
+void plx__reactor_close(struct plx__slot *slot)
+{
+    struct plx_reactor *r = plx_load_relaxed(&slot->reactor);
+    plx__mesh_lose(r);
+    r->io->ops->close(r->io);
+    /* Release: pairs with destroy's acquire, after which the memory goes. */
+    plx_store_release(&slot->life, PLX__SLOT_ENDED);
+}
+
+/* --- following the end
+ * ------------------------------------------------------------------------------ */
+
+static bool peers_drain(const struct plx_runtime *rt)
+{
+    for (uint32_t i = 0; i < rt->count; i++) {
+        if (plx_load_acquire(&rt->slots[i].life) != PLX__SLOT_RUNNING)
+            continue;
+        /* Acquire: the posts that a peer sent before it said so are seen by the look that follows.
+         */
+        if (plx_load_acquire(&rt->slots[i].reached) < PLX__REACHED_DRAINING)
+            return false;
+    }
+    return true;
+}
+
+static void drain(struct plx_reactor *r, struct plx__slot *slot)
+{
+    if (r->io->in_flight != 0) {
+        if (r->drain_turns++ % CANCEL_EVERY == 0)
+            r->io->ops->cancel_all(r->io);
+        return;
+    }
+    /* Alone, it need not wait for the others; what they send from now on is counted as lost. */
+    bool alone =
+        r->phase == &slot->own_phase && plx_load_relaxed(&slot->runtime->phase) == PLX__STOP_NONE;
+    if ((alone || peers_drain(slot->runtime)) && !plx__mesh_pending(r))
+        plx_store_release(&slot->reached, PLX__REACHED_DRAINED);
+}
+
+void plx__runtime_follow(struct plx_reactor *r)
+{
+    struct plx__slot *slot = &r->runtime->slots[r->index];
+    uint32_t phase = plx_load_acquire(r->phase);
+    if (phase >= PLX__STOP_ADMITTING && r->followed < PLX__STOP_ADMITTING) {
+        plx__reactor_tell_stoppers(r, PLX__STOP_ADMITTING);
+        r->followed = PLX__STOP_ADMITTING;
+        plx_store_release(&slot->reached, PLX__REACHED_ADMITTING);
+    }
+    if (phase >= PLX__STOP_DRAINING && r->followed < PLX__STOP_DRAINING) {
+        plx__reactor_tell_stoppers(r, PLX__STOP_DRAINING);
+        r->io->refuses = true;
+        r->followed = PLX__STOP_DRAINING;
+        plx_store_release(&slot->reached, PLX__REACHED_DRAINING);
+    }
+    if (r->followed == PLX__STOP_DRAINING && slot->reached != PLX__REACHED_DRAINED)
+        drain(r, slot);
+}
+
+/* --- threads
+ * ------------------------------------------------------------------------------------------ */
+
+static void report(struct plx__slot *slot, bool *flag, int *field, int rc)
+{
+    struct plx_runtime *rt = slot->runtime;
+    pthread_mutex_lock(&rt->lock);
+    *field = rc;
+    *flag = true;
+    pthread_cond_broadcast(&rt->changed);
+    pthread_mutex_unlock(&rt->lock);
+}
+
+static bool wait_for_go(struct plx_runtime *rt)
+{
+    pthread_mutex_lock(&rt->lock);
+    while (!rt->go && !rt->abort)
+        pthread_cond_wait(&rt->changed, &rt->lock);
+    bool go = rt->go;
+    pthread_mutex_unlock(&rt->lock);
+    return go;
+}
+
+static void turn_until_teardown(struct plx_runtime *rt, struct plx_reactor *r)
+{
+    while (plx_load_relaxed(&rt->phase) < PLX__STOP_TEARDOWN) {
+        if (plx_reactor_poll(r) == 0)
+            plx_reactor_idle(r);
+    }
+}
+
+static void *thread_main(void *argument)
+{
+    struct plx__slot *slot = argument;
+    struct plx_runtime *rt = slot->runtime;
+    int rc = plx__reactor_open(rt, slot->index, false, &slot->diag);
+    report(slot, &slot->opened, &slot->open_rc, rc);
+    if (rc != 0) {
+        plx_store_release(&slot->life, PLX__SLOT_IDLE);
+        return NULL;
+    }
+
+    struct plx_reactor *r = plx_load_relaxed(&slot->reactor);
+    if (!wait_for_go(rt)) {
+        plx__reactor_close(slot);
+        return NULL;
+    }
+    rc = rt->opts.on_start != NULL ? rt->opts.on_start(r, rt->opts.ctx) : 0;
+    slot->started = rc >= 0;
+    report(slot, &slot->ready, &slot->start_rc, rc < 0 ? rc : 0);
+
+    turn_until_teardown(rt, r);
+    if (plx_load_relaxed(&slot->reached) != PLX__REACHED_DRAINED) {
+        plx_store_release(&slot->life, PLX__SLOT_LEAKED);
+        return NULL;
+    }
+    if (slot->started && rt->opts.on_stop != NULL)
+        rt->opts.on_stop(r, rt->opts.ctx);
+    plx__reactor_close(slot);
+    return NULL;
+}
+
+/* Signals are the application's business; a fault in a reactor still ends the process. */
+static void block_signals(sigset_t *before)
+{
+    static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+    sigset_t all;
+    sigfillset(&all);
+    for (size_t i = 0; i < sizeof(fatal) / sizeof(*fatal); i++)
+        sigdelset(&all, fatal[i]);
+    pthread_sigmask(SIG_SETMASK, &all, before);
+}
+
+static int start_thread(struct plx__slot *slot, struct plx_diag *diag)
+{
+    plx_store_relaxed(&slot->life, PLX__SLOT_OPENING);
+    int rc = -pthread_create(&slot->thread, NULL, thread_main, slot);
+    if (rc != 0) {
+        plx_store_relaxed(&slot->life, PLX__SLOT_IDLE);
+        return plx_diag_set(diag, rc, "thread", "reactor %u: pthread_create: %s", slot->index,
+                            strerror(-rc));
+    }
+    slot->has_thread = true;
+    char name[16];
+    snprintf(name, sizeof(name), "plx/%u", slot->index);
+    pthread_setname_np(slot->thread, name);
+    return 0;
+}
+
+/* Waits until every thread has reported on `ready`, or else on opening; gives the first failure. */
+static int gather(struct plx_runtime *rt, bool ready, struct plx_diag *diag)
+{
+    int rc = 0;
+    pthread_mutex_lock(&rt->lock);
+    for (uint32_t i = 0; i < rt->count; i++) {
+        struct plx__slot *slot = &rt->slots[i];
+        if (!slot->has_thread)
+            continue;
+        while (ready ? !slot->ready : !slot->opened)
+            pthread_cond_wait(&rt->changed, &rt->lock);
+        int own = ready ? slot->start_rc : slot->open_rc;
+        if (own == 0 || rc != 0)
+            continue;
+        rc = own;
+        if (ready)
+            plx_diag_set(diag, rc, "on_start", "on_start of reactor %u returned %d (%s)", i, rc,
+                         strerror(-rc));
+        else if (diag != NULL)
+            *diag = slot->diag;
+    }
+    pthread_mutex_unlock(&rt->lock);
+    return rc;
+}
+
+static void decide(struct plx_runtime *rt, bool go)
+{
+    pthread_mutex_lock(&rt->lock);
+    rt->go = go;
+    rt->abort = !go;
+    pthread_cond_broadcast(&rt->changed);
+    pthread_mutex_unlock(&rt->lock);
+}
+
+static void join_all(struct plx_runtime *rt)
+{
+    for (uint32_t i = 0; i < rt->count; i++) {
+        if (rt->slots[i].has_thread)
+            pthread_join(rt->slots[i].thread, NULL);
+        rt->slots[i].has_thread = false;
+    }
+}
+
+int plx_runtime_start(struct plx_runtime *rt, struct plx_diag *diag)
+{
+    if (!rt->machine->is_this_system)
+        return plx_diag_set(diag, -EXDEV, "machine",
+                            "the plan is for another machine (%s): nothing can be started on it",
+                            rt->machine->source);
+    if (rt->was_started)
+        return plx_diag_set(diag, -EBUSY, "runtime", "it was started before");
+    rt->was_started = true;
+
+    sigset_t before;
+    block_signals(&before);
+    int rc = 0;
+    for (uint32_t i = 0; i < rt->count && rc == 0; i++) {
+        if (plx_load_acquire(&rt->slots[i].life) == PLX__SLOT_IDLE)
+            rc = start_thread(&rt->slots[i], diag);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (rc != 0)
+        decide(rt, false);
+    int opened = gather(rt, false, rc == 0 ? diag : NULL);
+    rc = rc != 0 ? rc : opened;
+    if (rc != 0) {
+        decide(rt, false);
+        join_all(rt);
+        return rc;
+    }
+
+    decide(rt, true);
+    rc = gather(rt, true, diag);
+    if (rc != 0)
+        (void)plx_runtime_stop(rt, ROLLBACK_NS, NULL);
+    return rc;
+}
+
+/* --- the end
+ * ------------------------------------------------------------------------------------------- */
+
+/* The first running reactor that has not come so far, or -1. */
+static int64_t find_behind(const struct plx_runtime *rt, uint32_t reached)
+{
+    for (uint32_t i = 0; i < rt->count; i++) {
+        uint32_t life = plx_load_acquire(&rt->slots[i].life);
+        if (life == PLX__SLOT_RUNNING && plx_load_acquire(&rt->slots[i].reached) < reached)
+            return i;
+    }
+    return -1;
+}
+
+static int64_t await_all(const struct plx_runtime *rt, uint32_t reached, uint64_t until_ns)
+{
+    int64_t behind = find_behind(rt, reached);
+    while (behind >= 0 && monotonic_ns() < until_ns) {
+        nap();
+        behind = find_behind(rt, reached);
+    }
+    return behind;
+}
+
+/* A thread that left its loop is joined; one that does not within the grace is left to itself. */
+static int64_t gather_threads(struct plx_runtime *rt, uint64_t until_ns)
+{
+    int64_t lost = -1;
+    for (uint32_t i = 0; i < rt->count; i++) {
+        struct plx__slot *slot = &rt->slots[i];
+        if (!slot->has_thread)
+            continue;
+        struct timespec deadline = {.tv_sec = (time_t)(until_ns / 1000000000u),
+                                    .tv_nsec = (long)(until_ns % 1000000000u)};
+        slot->has_thread = false;
+        if (pthread_clockjoin_np(slot->thread, NULL, CLOCK_MONOTONIC, &deadline) != 0) {
+            plx_store_release(&slot->life, PLX__SLOT_LEAKED);
+            pthread_detach(slot->thread);
+        }
+        if (plx_load_acquire(&slot->life) == PLX__SLOT_LEAKED && lost < 0)
+            lost = i;
+    }
+    return lost;
+}
+
+int plx_runtime_stop(struct plx_runtime *rt, uint64_t within_ns, struct plx_diag *diag)
+{
+    uint64_t until = deadline_in(within_ns);
+    plx_runtime_request_stop(rt);
+    if (plx_load_relaxed(&rt->phase) == PLX__STOP_TEARDOWN)
+        return 0;
+
+    int64_t behind = -1;
+    for (uint32_t phase = PLX__STOP_ADMITTING; phase <= PLX__STOP_DRAINING; phase++) {
+        plx_store_release(&rt->phase, phase);
+        uint32_t goal =
+            phase == PLX__STOP_ADMITTING ? PLX__REACHED_ADMITTING : PLX__REACHED_DRAINED;
+        int64_t late = await_all(rt, goal, until);
+        behind = late >= 0 ? late : behind;
+    }
+    plx_store_release(&rt->phase, PLX__STOP_TEARDOWN);
+    uint64_t grace = deadline_in(GRACE_NS);
+    int64_t lost = gather_threads(rt, until > grace ? until : grace);
+    behind = lost >= 0 ? lost : behind;
+    if (behind >= 0)
+        return plx_diag_set(diag, -ETIMEDOUT, "reactor",
+                            "reactor %d did not end within %llu ms; its memory is not used again",
+                            (int)behind, (unsigned long long)(within_ns / 1000000u));
+    return 0;
+}
+
+/* --- adopting
+ * -------------------------------------------------------------------------------------------- */
+
+int plx_reactor_adopt(struct plx_runtime *rt, uint32_t index, struct plx_reactor **out,
+                      struct plx_diag *diag)
+{
+    *out = NULL;
+    if (index >= rt->count)
+        return plx_diag_set(diag, -EINVAL, "reactor", "there is no reactor %u: the plan has %u",
+                            index, rt->count);
+    if (!rt->machine->is_this_system)
+        return plx_diag_set(diag, -EXDEV, "machine",
+                            "the plan is for another machine (%s): nothing can be started on it",
+                            rt->machine->source);
+    struct plx__slot *slot = &rt->slots[index];
+    pthread_mutex_lock(&rt->lock);
+    bool mine = plx_load_acquire(&slot->life) == PLX__SLOT_IDLE;
+    if (mine)
+        plx_store_relaxed(&slot->life, PLX__SLOT_OPENING);
+    pthread_mutex_unlock(&rt->lock);
+    if (!mine)
+        return plx_diag_set(diag, -EBUSY, "reactor", "reactor %u is running or has run", index);
+
+    int rc = plx__reactor_open(rt, index, true, diag);
+    if (rc != 0)
+        plx_store_release(&slot->life, PLX__SLOT_IDLE);
+    report(slot, &slot->opened, &slot->open_rc, rc);
+    if (rc == 0)
+        *out = plx_load_relaxed(&slot->reactor);
+    return rc;
+}
+
+int plx_reactor_abandon(struct plx_reactor *r, uint64_t within_ns)
+{
+    struct plx__slot *slot = &r->runtime->slots[r->index];
+    PLX_ASSERT(r->adopted && !r->in_turn);
+    uint64_t until = deadline_in(within_ns);
+    plx_store_relaxed(&slot->own_phase, PLX__STOP_DRAINING);
+    r->phase = &slot->own_phase;
+    while (plx_load_relaxed(&slot->reached) != PLX__REACHED_DRAINED) {
+        (void)plx_reactor_poll(r);
+        if (monotonic_ns() >= until && plx_load_relaxed(&slot->reached) != PLX__REACHED_DRAINED) {
+            plx_store_release(&slot->life, PLX__SLOT_LEAKED);
+            return -ETIMEDOUT;
+        }
+    }
+    plx__reactor_close(slot);
+    return 0;
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+/* Making and unmaking the set of reactors, and looking at it. Their lives are in lifecycle.c. */
+#include "runtime/runtime.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "runtime/runtime_internal.h"
+
+static uint64_t monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+void plx_runtime_opts_init(struct plx_runtime_opts *opts)
+{
+    memset(opts, 0, sizeof(*opts));
+}
+
+/* --- the counter's rate --------------------------------------------------------------------------
+ */
+
+struct rate_mark {
+    uint64_t ticks;
+    uint64_t ns;
+};
+
+#define RATE_WINDOW_NS 2000000u
+
+static struct rate_mark mark_rate(void)
+{
+    return (struct rate_mark){.ticks = plx_ticks(), .ns = monotonic_ns()};
+}
+
+/* Ticks per ns since `from`, waiting until the window is wide enough for a per mille. */
+static double rate_since(const struct rate_mark *from)
+{
+    struct rate_mark to = mark_rate();
+    while (to.ns - from->ns < RATE_WINDOW_NS)
+        to = mark_rate();
+    return (double)(to.ticks - from->ticks) / (double)(to.ns - from->ns);
+}
+
+/* --- create, destroy -----------------------------------------------------------------------------
+ */
+
+static void say_warning(const char *line, void *ctx)
+{
+    const struct plx_runtime_opts *opts = ctx;
+    if (opts->log != NULL)
+        opts->log(PLX_LOG_WARN, line, opts->ctx);
+}
+
+static int take_settings(struct plx_runtime *rt, const struct plx_settings *settings,
+                         struct plx_diag *diag)
+{
+    if (settings != NULL) {
+        rt->settings = *settings;
+        return 0;
+    }
+    plx_settings_init(&rt->settings);
+    return plx_settings_load_env(&rt->settings, NULL, diag, say_warning, &rt->opts);
+}
+
+/* The struct's fields can be written without the parser's checks: the loop would meet nonsense. */
+static int check_settings(const struct plx_settings *settings, struct plx_diag *diag)
+{
+    if (settings->ring_entries < 16 || settings->ring_entries > 32768 ||
+        !plx_is_pow2(settings->ring_entries))
+        return plx_diag_set(diag, -EINVAL, "POLLUX_RING_ENTRIES",
+                            "POLLUX_RING_ENTRIES is %u: expected a power of two from 16 to 32768",
+                            settings->ring_entries);
+    if (plx_cells_bytes(settings->mesh_slots) == 0)
+        return plx_diag_set(diag, -EINVAL, "POLLUX_MESH_SLOTS",
+                            "POLLUX_MESH_SLOTS is %u: expected a power of two from %u to %u",
+                            settings->mesh_slots, PLX_CELLS_SLOTS_MIN, PLX_CELLS_SLOTS_MAX);
+    return 0;
+}
+
+static int make_slots(struct plx_runtime *rt, struct plx_diag *diag)
+{
+    size_t bytes = rt->count * sizeof(struct plx__slot);
+    rt->slots = aligned_alloc(2 * PLX_CACHE_LINE, bytes);
+    if (rt->slots == NULL)
+        return plx_diag_set(diag, -ENOMEM, "runtime", "no memory for %u reactors", rt->count);
+    memset(rt->slots, 0, bytes);
+    for (uint32_t i = 0; i < rt->count; i++) {
+        rt->slots[i].runtime = rt;
+        rt->slots[i].index = i;
+    }
+    return 0;
+}
+
+int plx_runtime_create(const struct plx_settings *settings, const struct plx_runtime_opts *opts,
+                       struct plx_runtime **out, struct plx_diag *diag)
+{
+    *out = NULL;
+    struct rate_mark began = mark_rate();
+    struct plx_runtime *rt =
+        aligned_alloc(PLX_CACHE_LINE, plx_round_up(sizeof(*rt), PLX_CACHE_LINE));
+    if (rt == NULL)
+        return plx_diag_set(diag, -ENOMEM, "runtime", "no memory");
+    memset(rt, 0, sizeof(*rt));
+    if (opts != NULL)
+        rt->opts = *opts;
+
+    int rc = take_settings(rt, settings, diag);
+    if (rc == 0)
+        rc = check_settings(&rt->settings, diag);
+    if (rc != 0)
+        goto free_runtime;
+    rt->machine = rt->opts.machine;
+    if (rt->machine == NULL) {
+        rc = plx_machine_create(&rt->own_machine, diag);
+        if (rc != 0)
+            goto free_runtime;
+        rt->machine = rt->own_machine;
+    }
+    rc = plx_plan_create(rt->machine, &rt->settings, &rt->plan, diag);
+    if (rc != 0)
+        goto free_machine;
+    rt->count = rt->plan->reactor_count;
+    rc = make_slots(rt, diag);
+    if (rc != 0)
+        goto free_plan;
+
+    pthread_mutex_init(&rt->lock, NULL);
+    pthread_cond_init(&rt->changed, NULL);
+    sem_init(&rt->stop_signal, 0, 0);
+    rt->ticks_per_ns = rate_since(&began);
+    *out = rt;
+    return 0;
+
+free_plan:
+    plx_plan_destroy(rt->plan);
+free_machine:
+    plx_machine_destroy(rt->own_machine);
+free_runtime:
+    free(rt);
+    return rc;
+}
+
+void plx_runtime_destroy(struct plx_runtime *rt)
+{
+    if (rt == NULL)
+        return;
+    bool leaked = false;
+    for (uint32_t i = 0; i < rt->count; i++) {
+        struct plx__slot *slot = &rt->slots[i];
+        uint32_t life = plx_load_acquire(&slot->life);
+        PLX_ASSERT(life != PLX__SLOT_RUNNING && life != PLX__SLOT_OPENING);
+        leaked |= life == PLX__SLOT_LEAKED;
+        if (life == PLX__SLOT_ENDED)
+            plx_arena_fini(&slot->arena);
+    }
+    plx_plan_destroy(rt->plan);
+    rt->plan = NULL;
+    plx_machine_destroy(rt->own_machine);
+    /* A reactor that did not end may still look at its slot and at the phase. */
+    if (leaked)
+        return;
+    sem_destroy(&rt->stop_signal);
+    pthread_cond_destroy(&rt->changed);
+    pthread_mutex_destroy(&rt->lock);
+    free(rt->slots);
+    free(rt);
+}
+
+/* --- the wish to end
+ * ------------------------------------------------------------------------------ */
+
+void plx_runtime_request_stop(struct plx_runtime *rt)
+{
+    /* sem_post is async-signal-safe. Relaxed: the flag orders nothing but itself. */
+    plx_store_relaxed(&rt->stop_requested, 1);
+    sem_post(&rt->stop_signal);
+}
+
+bool plx_runtime_is_stopping(const struct plx_runtime *rt)
+{
+    return plx_load_relaxed(&rt->stop_requested) != 0;
+}
+
+int plx_runtime_wait(struct plx_runtime *rt, uint64_t within_ns)
+{
+    uint64_t now = monotonic_ns();
+    uint64_t until = within_ns > UINT64_MAX - now ? UINT64_MAX : now + within_ns;
+    while (!plx_runtime_is_stopping(rt)) {
+        struct timespec deadline = {.tv_sec = (time_t)(until / 1000000000u),
+                                    .tv_nsec = (long)(until % 1000000000u)};
+        int rc = sem_clockwait(&rt->stop_signal, CLOCK_MONOTONIC, &deadline);
+        if (rc != 0 && errno == ETIMEDOUT)
+            return plx_runtime_is_stopping(rt) ? 0 : -ETIMEDOUT;
+    }
+    return 0;
+}
+
+/* --- inspection
+ * ------------------------------------------------------------------------------------ */
+
+const struct plx_machine *plx_runtime_machine(const struct plx_runtime *rt)
+{
+    return rt->machine;
+}
+
+const struct plx_plan *plx_runtime_plan(const struct plx_runtime *rt)
+{
+    return rt->plan;
+}
+
+const struct plx_settings *plx_runtime_settings(const struct plx_runtime *rt)
+{
+    return &rt->settings;
+}
+
+uint32_t plx_runtime_count(const struct plx_runtime *rt)
+{
+    return rt->count;
+}
+
+struct plx_reactor *plx_runtime_reactor(const struct plx_runtime *rt, uint32_t index)
+{
+    if (index >= rt->count)
+        return NULL;
+    const struct plx__slot *slot = &rt->slots[index];
+    /* Acquire: pairs with the release in plx__reactor_open, behind which the reactor is whole. */
+    if (plx_load_acquire(&slot->life) != PLX__SLOT_RUNNING)
+        return NULL;
+    return plx_load_acquire(&slot->reactor);
+}
+
+struct plx_cells **plx__runtime_rings(struct plx_runtime *rt, uint32_t to, int *why)
+{
+    /* Acquire: pairs with the release in plx__reactor_open; the rings are initialised. */
+    uint32_t life = plx_load_acquire(&rt->slots[to].life);
+    if (life == PLX__SLOT_RUNNING)
+        return plx_load_acquire(&rt->slots[to].reactor)->in;
+    *why = life == PLX__SLOT_ENDED || life == PLX__SLOT_LEAKED ? -ESHUTDOWN : -EAGAIN;
+    return NULL;
+}
+
+static void explain_caps(const struct plx_reactor *r, plx_text_fn sink, void *ctx)
+{
+    char text[256];
+    size_t used = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < PLX_CAP_COUNT; i++) {
+        uint32_t cap = 1u << i;
+        if ((r->io->caps & cap) == 0)
+            continue;
+        size_t left = sizeof(text) - used;
+        int wrote = snprintf(text + used, left, " %s", plx_cap_name(cap));
+        if (wrote < 0 || (size_t)wrote >= left)
+            break;
+        used += (size_t)wrote;
+    }
+    plx_text_line(sink, ctx, "  uses%s", used != 0 ? text : " nothing of io_uring");
+}
+
+void plx_reactor_explain(const struct plx_reactor *r, plx_text_fn sink, void *ctx)
+{
+    const struct plx_settings *settings = &r->runtime->settings;
+    const struct plx_plan_reactor *planned = &r->runtime->plan->reactors[r->index];
+    plx_text_line(sink, ctx, "reactor %u: cpu %d, node %d, %s, %s", r->index, r->cpu, r->node,
+                  r->io->mode, r->adopted ? "adopted" : "own thread");
+    if ((r->io->caps & PLX_CAP_SQPOLL) != 0)
+        plx_text_line(sink, ctx, "  SQ thread on cpu %d%s", planned->sq_cpu,
+                      planned->sq_leader != (int32_t)r->index ? ", shared" : "");
+    if ((r->io->caps & PLX_CAP_URING) != 0)
+        plx_text_line(sink, ctx, "  %u ring entries", settings->ring_entries);
+    explain_caps(r, sink, ctx);
+    plx_text_line(sink, ctx, "  idle %s, %u mesh slots from each of %u peers",
+                  r->yields ? "yield" : "spin", settings->mesh_slots, r->count - 1);
+    plx_arena_explain(r->arena, sink, ctx);
+    if (r->pin_note[0] != '\0')
+        plx_text_line(sink, ctx, "  not got: %s", r->pin_note);
+    uint32_t kept = r->io->note_count < PLX__IO_NOTES_MAX ? r->io->note_count : PLX__IO_NOTES_MAX;
+    for (uint32_t i = 0; i < kept; i++)
+        plx_text_line(sink, ctx, "  not got: %s", r->io->notes[i].text);
+    if (r->io->note_count > kept)
+        plx_text_line(sink, ctx, "  not got: %u more", r->io->note_count - kept);
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The runtime's inside: a slot for each reactor of the plan, and how far its life has come.
+ *
+ * Threads: as each field says. `lock` guards set-up; the atomics carry the running and the end.
+ */
+#ifndef POLLUX_RUNTIME_INTERNAL_H
+#define POLLUX_RUNTIME_INTERNAL_H
+
+#include <pthread.h>
+#include <semaphore.h>
+
+#include "runtime/reactor_internal.h"
+#include "runtime/runtime.h"
+
+enum plx__slot_life {
+    PLX__SLOT_IDLE,
+    PLX__SLOT_OPENING, /* claimed by a thread */
+    PLX__SLOT_RUNNING,
+    PLX__SLOT_ENDED, /* its ring is gone; its memory stays until destroy */
+    PLX__SLOT_LEAKED /* did not end in time: neither ring nor memory is touched again */
+};
+
+/* How far a reactor has followed the runtime's end. */
+enum plx__reached {
+    PLX__REACHED_NOTHING,
+    PLX__REACHED_ADMITTING, /* admits nothing new */
+    PLX__REACHED_DRAINING,  /* sends no more posts */
+    PLX__REACHED_DRAINED    /* nothing in flight, and no post can come any more */
+};
+
+/* Texts that were said to the log, so that each reactor need not say them again. */
+#define PLX__SAID_MAX 32
+
+struct plx__slot {
+    /* Owner writes, all read. */
+    PLX_ATOMIC(uint32_t) life;
+    PLX_ATOMIC(uint32_t) reached;
+    PLX_ATOMIC(struct plx_reactor *) reactor; /* released when RUNNING begins */
+    PLX_ATOMIC(uint32_t) own_phase;           /* of a reactor that is abandoned alone */
+    /* Guarded by the runtime's lock while opening; the owner's afterwards. */
+    struct plx_runtime *runtime;
+    uint32_t index;
+    bool has_thread;
+    bool started; /* on_start has returned 0 */
+    int open_rc;
+    bool opened; /* open_rc and diag are valid */
+    bool ready;  /* start_rc is valid */
+    int start_rc;
+    struct plx_diag diag;
+    pthread_t thread;
+    struct plx_arena arena;
+    char pin_note[192];
+} PLX_ALIGNED(2 * PLX_CACHE_LINE);
+
+struct plx_runtime {
+    /* Read-mostly. */
+    struct plx_settings settings;
+    struct plx_runtime_opts opts;
+    const struct plx_machine *machine;
+    struct plx_machine *own_machine; /* NULL when it was given */
+    struct plx_plan *plan;
+    struct plx__slot *slots;
+    uint32_t count;
+    double ticks_per_ns;
+    /* Written by stop, read by every turn. */
+    PLX_ATOMIC(uint32_t) phase PLX_ALIGNED(PLX_CACHE_LINE);
+    PLX_ATOMIC(uint32_t) stop_requested;
+    /* Cold. */
+    pthread_mutex_t lock PLX_ALIGNED(PLX_CACHE_LINE);
+    pthread_cond_t changed;
+    sem_t stop_signal;
+    bool go;    /* all are open: run on_start and turn */
+    bool abort; /* some did not open: end at once */
+    bool was_started;
+    uint32_t said_count;
+    char said[PLX__SAID_MAX][160];
+};
+
+/* In lifecycle.c: claims slot `index` and opens its reactor on this thread. */
+int plx__reactor_open(struct plx_runtime *runtime, uint32_t index, bool adopted,
+                      struct plx_diag *diag);
+/* Takes the drained reactor's ring down. */
+void plx__reactor_close(struct plx__slot *slot);
+
+#endif
