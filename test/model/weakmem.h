@@ -19,8 +19,8 @@
  * threads store to one place, orders of these stores other than the one they were executed in.
  * Read-modify-writes, fences and sequential consistency have no functions here yet.
  *
- * To use it, a test includes first weakmem_access.h, which puts these functions in place of base.h's
- * accesses, and then the header under test.
+ * To use it, a test includes first weakmem_access.h, which puts these functions in place of the
+ * accesses of base.h, and then the header under test.
  *
  * Threads: the simulated threads are run by turns on one; nothing here is for use by several.
  */
