@@ -71,20 +71,17 @@ static int load_topology(hwloc_topology_t *out, const char **source, struct plx_
     unsigned long flags = HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED |
                           HWLOC_TOPOLOGY_FLAG_DONT_CHANGE_BINDING;
     if (hwloc_topology_set_flags(topology, flags) != 0 ||
-        hwloc_topology_set_io_types_filter(topology, HWLOC_TYPE_FILTER_KEEP_NONE) != 0) {
-        rc = plx_diag_set(diag, -EIO, "hwloc", "hwloc refuses its flags: %s", strerror(errno));
-        goto fail;
-    }
-    if (hwloc_topology_load(topology) != 0) {
-        bool is_xml = strcmp(*source, "xml") == 0;
-        if (is_xml)
+        hwloc_topology_set_io_types_filter(topology, HWLOC_TYPE_FILTER_KEEP_NONE) != 0 ||
+        hwloc_topology_load(topology) != 0) {
+        int code = errno;
+        if (strcmp(*source, "xml") == 0)
             rc = plx_diag_set(diag, -EINVAL, "HWLOC_XMLFILE",
                               "HWLOC_XMLFILE=%s: holds no topology; expected a file that lstopo "
                               "wrote",
                               getenv("HWLOC_XMLFILE"));
         else
             rc = plx_diag_set(diag, -EIO, "hwloc", "hwloc cannot read %s: %s", *source,
-                              strerror(errno));
+                              strerror(code));
         goto fail;
     }
     *out = topology;
@@ -114,9 +111,6 @@ static int check_loaded(hwloc_topology_t topology, const char *source, struct pl
             return plx_diag_set(diag, -E2BIG, "node", "node %u: numbers below %d are supported",
                                 object->os_index, PLX_MACHINE_NODES_MAX);
     }
-    if (hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_PU) <= 0 ||
-        hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_NUMANODE) <= 0)
-        return plx_diag_set(diag, -ENODEV, "hwloc", "hwloc knows of no CPU or of no node");
     return 0;
 }
 
@@ -285,6 +279,7 @@ int plx__machine_create_below(const char *root, struct plx_machine **out, struct
         return rc;
     }
 
+    /* hwloc promises one of each at least. */
     size_t cpu_count = (size_t)hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_PU);
     size_t node_count = (size_t)hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_NUMANODE);
     struct plx_machine *machine = calloc(1, sizeof(*machine));

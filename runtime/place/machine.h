@@ -68,7 +68,7 @@ struct plx_machine {
  * Cost: set-up only; allocates, reads files, some milliseconds.
  * Errors: -EINVAL, one of these variables holds what hwloc cannot read (the diag names variable and
  * value); -E2BIG, more CPUs or nodes than the limits above (the diag names the number);
- * -ENODEV, no CPU or no node; -ENOMEM; -EIO, hwloc or the system gave no answer.
+ * -ENOMEM; -EIO, hwloc or the system gave no answer.
  * Source: hwloc 2 documentation, "Environment Variables"; sched_getaffinity(2), cpuset(7).
  */
 PLX_API PLX_COLD int plx_machine_create(struct plx_machine **out,

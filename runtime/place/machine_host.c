@@ -8,6 +8,8 @@
 
 /* Bytes of a path that is put together here; where one does not fit, nothing is found. */
 #define PATH_BYTES 4096
+/* Bytes of a line of the kernel's, of which only an overlay's list of folders comes near. */
+#define LINE_BYTES (4 * PATH_BYTES)
 
 /* The two kinds of cgroup hierarchy that can limit processor time. */
 enum cgroup_kind { CGROUP_V1_CPU, CGROUP_V2, CGROUP_OTHER };
@@ -138,14 +140,12 @@ static bool find_mount(const char *root, enum cgroup_kind kind, struct cgroup_mo
     FILE *file = open_below(root, "/proc/self/mountinfo");
     if (file == NULL)
         return false;
-    char *line = NULL;
-    size_t room = 0;
+    char line[LINE_BYTES];
     bool found = false;
-    while (!found && getline(&line, &room, file) > 0) {
+    while (!found && fgets(line, sizeof(line), file) != NULL) {
         line[strcspn(line, "\n")] = '\0';
         found = parse_mount(line, kind, mount);
     }
-    free(line);
     fclose(file);
     return found;
 }
@@ -216,11 +216,10 @@ uint32_t plx__host_quota_mcpus(const char *root)
     FILE *file = open_below(root, "/proc/self/cgroup");
     if (file == NULL)
         return 0;
-    char *line = NULL;
-    size_t room = 0;
+    char line[LINE_BYTES];
     uint32_t least = 0;
     /* A line is "number:controllers:group"; version 2 has no controllers in it. */
-    while (getline(&line, &room, file) > 0) {
+    while (fgets(line, sizeof(line), file) != NULL) {
         line[strcspn(line, "\n")] = '\0';
         char *controllers = strchr(line, ':');
         char *group = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
@@ -237,7 +236,6 @@ uint32_t plx__host_quota_mcpus(const char *root)
         if (limit != 0 && (least == 0 || limit < least))
             least = limit;
     }
-    free(line);
     fclose(file);
     return least;
 }

@@ -102,13 +102,13 @@ static void explain_sq(const struct plx_plan_sheet *sheet, uint32_t position, ch
     else if (settings->sqpoll == PLX_SQPOLL_ON)
         snprintf(reason, room, "POLLUX_SQPOLL=on");
     else if (node->gave_way)
-        snprintf(reason, room, "POLLUX_SQPOLL=auto: POLLUX_REACTORS=%" PRIu32 " leaves too few cores",
+        snprintf(reason, room,
+                 "POLLUX_SQPOLL=auto: POLLUX_REACTORS=%" PRIu32 " leaves too few cores",
                  settings->reactors);
     else
         snprintf(reason, room,
-                 "POLLUX_SQPOLL=auto: node %" PRIu32 " has %" PRIu32 " usable core%s%s", number,
-                 node->usable, node->usable == 1 ? "" : "s",
-                 node->usable < PLX_PLAN_AUTO_CORES ? ", fewer than 4" : "");
+                 "POLLUX_SQPOLL=auto: node %" PRIu32 " has %" PRIu32 " usable core%s, it takes %d",
+                 number, node->usable, node->usable == 1 ? "" : "s", PLX_PLAN_AUTO_CORES);
 }
 
 static void list_reactors(struct plx_plan_sheet *sheet)
@@ -225,6 +225,7 @@ static void give_sq_threads(struct plx_plan_sheet *sheet)
 
 static void list_others(struct plx_plan_sheet *sheet)
 {
+    const uint32_t most = PLX_PLAN_REACTORS_MAX;
     for (uint32_t i = 0; i < sheet->machine->cpu_count; i++) {
         struct plx_plan_core *core = &sheet->cores[i];
         if (core->role == PLX_ROLE_REACTOR)
@@ -234,8 +235,11 @@ static void list_others(struct plx_plan_sheet *sheet)
         else if (core->role == PLX_ROLE_USABLE && sheet->settings->reactors != 0)
             snprintf(core->reason, sizeof(core->reason), "spare: POLLUX_REACTORS=%" PRIu32,
                      sheet->settings->reactors);
+        else if (core->role == PLX_ROLE_USABLE && sheet->plan->reactor_count < most)
+            snprintf(core->reason, sizeof(core->reason), "spare: no core left for its SQ thread");
         else if (core->role == PLX_ROLE_USABLE)
-            snprintf(core->reason, sizeof(core->reason), "spare: no further reactor fits");
+            snprintf(core->reason, sizeof(core->reason),
+                     "spare: %" PRIu32 " reactors are the most that run", most);
         struct plx_plan_other *other = &sheet->plan->others[sheet->plan->other_count++];
         other->cpu = sheet->machine->cpus[i].cpu;
         other->is_sq = core->role == PLX_ROLE_SQ;
