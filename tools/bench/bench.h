@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the benchmarks share: subjects measured in turn in short slices, on two pinned threads, and
+ * the rows that result.
+ *
+ * Words. A *case* is one thing measured; its *subjects* are we and our peers, each doing that thing
+ * in its own way. A *slice* is a short time in which one subject runs; a *round* is one slice of
+ * each subject, in an order drawn anew. A *sample* is the time of one *block* of operations. The
+ * *guard* is a bare cache line sent to and fro between the two cores before and after each slice
+ * of a case that uses both: where it is faster than two cores can be, the slice is discarded, as
+ * are all slices of a round in which the hypervisor took time away.
+ *
+ * Threads. The *bench thread*, pinned to cpu_a, calls everything here. The *peer thread*, pinned to
+ * cpu_b, calls what it is handed and sleeps in between. Both run one subject at a time.
+ */
+#ifndef POLLUX_TOOLS_BENCH_H
+#define POLLUX_TOOLS_BENCH_H
+
+#include "alloc/base.h"
+#include "runtime/place/machine.h"
+#include "runtime/runtime.h"
+#include "runtime/stats/histogram.h"
+
+struct plx_bench;
+
+/* --- a slice, as its subject sees it --------------------------------------------------------- */
+
+struct plx_bench_slice {
+    /* Read by both threads. */
+    struct plx_bench *bench;
+    struct plx_histogram *samples; /* the bench thread's; by plx_bench_sample */
+    uint64_t end_ticks;            /* run begins nothing new from then on */
+    uint64_t limit_ticks;          /* what has not come by then will not come */
+    /* Rates only, written by run: what was done in which time. */
+    uint64_t done;
+    uint64_t elapsed_ticks;
+    /* Set when run has returned (or failed): peer ends when it has nothing left to do. */
+    PLX_ATOMIC(bool) stop PLX_ALIGNED(2 * PLX_CACHE_LINE);
+    /* Set when peer has failed: run need not wait any longer. */
+    PLX_ATOMIC(bool) peer_failed PLX_ALIGNED(2 * PLX_CACHE_LINE);
+};
+
+/* Records the time of one block, in ticks. */
+static inline void plx_bench_sample(struct plx_bench_slice *slice, uint64_t ticks)
+{
+    plx_histogram_record(slice->samples, ticks);
+}
+
+/* For peer: whether run has ended. What run did before is seen. */
+static inline bool plx_bench_stopped(struct plx_bench_slice *slice)
+{
+    return plx_load_acquire(&slice->stop);
+}
+
+/* For loops of run that wait for something: whether that is in vain. Costs a look at the clock. */
+static inline bool plx_bench_in_vain(struct plx_bench_slice *slice)
+{
+    /* Relaxed: nothing is read on the strength of it. */
+    return plx_load_relaxed(&slice->peer_failed) || plx_ticks() > slice->limit_ticks;
+}
+
+/* --- subjects and cases ---------------------------------------------------------------------- */
+
+/*
+ * What a subject does in a slice. Called twice in each: briefly, to warm up, then measured. Returns
+ * 0, or a negative errno with `diag` filled (plx_diag_set): a measurement that failed, also when
+ * what arrived is not what was sent.
+ */
+typedef int (*plx_bench_fn)(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag);
+
+struct plx_bench_subject {
+    const char *name;         /* "pollux", "pollux/MODE", or the peer's */
+    plx_bench_fn run;         /* on the bench thread, until slice->end_ticks */
+    plx_bench_fn peer;        /* on the peer thread at the same time; NULL: it sleeps */
+    plx_bench_fn open;        /* before each slice, on the bench thread; NULL: nothing to do */
+    void (*close)(void *ctx); /* after it; NULL: nothing to do */
+    void *ctx;                /* for all four */
+    const char *missing;      /* not NULL: why it cannot be measured here; its row is null */
+    int mem_node; /* where the memory that both cores share was seen to lie; -1: no such */
+    /* The cores, where they are not those of the benchmark; both 0: they are. */
+    int cpu_a;
+    int cpu_b;
+};
+
+enum plx_bench_unit {
+    PLX_BENCH_NS,  /* per operation, lower is better; by plx_bench_sample */
+    PLX_BENCH_RATE /* per second, higher is better; by done and elapsed_ticks, a sample a slice */
+};
+
+struct plx_bench_case {
+    const char *bench; /* "ring" */
+    const char *name;  /* "rtt_8B" */
+    const char *what;  /* one line for a person: what an operation is */
+    enum plx_bench_unit unit;
+    uint32_t block;    /* operations in a sample */
+    bool two_cores;    /* cpu_b is used, by the peer thread or an SQ thread */
+    uint32_t rounds;   /* 0: the usual number */
+    uint32_t slice_us; /* 0: the usual length */
+};
+
+/*
+ * Measures a case and keeps a row for each subject. Failures are told and remembered for the exit
+ * status. With `two_cores` where there is only one, the rows are null, and neither open nor run is
+ * called. Returns 0, or -ENOMEM.
+ */
+int plx_bench_measure(struct plx_bench *bench, const struct plx_bench_case *what,
+                      const struct plx_bench_subject *subjects,
+                      uint32_t subject_count) PLX_MUST_CHECK;
+
+/* Tells of a failure outside of a slice (a set-up), and remembers it for the exit status. */
+void plx_bench_failed(struct plx_bench *bench, const char *bench_name, const struct plx_diag *diag);
+
+/* --- what there is to measure with ----------------------------------------------------------- */
+
+/* Whether two spinning threads have a core each: two usable cores, and no quota below two. */
+bool plx_bench_has_two(const struct plx_bench *bench);
+int plx_bench_cpu_a(const struct plx_bench *bench);
+int plx_bench_cpu_b(const struct plx_bench *bench); /* -1: there is only one */
+const struct plx_machine *plx_bench_machine(const struct plx_bench *bench);
+bool plx_bench_is_quick(const struct plx_bench *bench);
+
+/*
+ * Calls `fn` on the peer thread and sleeps until it has returned: for what must be made or ended on
+ * the thread that uses it. Returns what it returned. Only with plx_bench_has_two.
+ */
+int plx_bench_on_peer(struct plx_bench *bench, int (*fn)(void *ctx), void *ctx);
+
+/*
+ * Zeroed memory on the node of `cpu`, aligned to 128, until the benchmark (c2c, ring …) ends; NULL:
+ * none, and that was told and remembered. *mem_node (NULL allowed) is where it was seen to lie, -1
+ * if that could not be seen.
+ */
+void *plx_bench_memory(struct plx_bench *bench, size_t bytes, int cpu, int *mem_node);
+
+/*
+ * Creates a runtime with the environment's settings, except for those that say what is measured
+ * (CPUs, reactors, backend, SQPOLL, pinning, idle) and those that `settings` gives, names and
+ * values in turn up to a NULL. `machine` NULL: this one. Its arenas are small and take no hugepages
+ * unless the environment says otherwise. Errors: of plx_runtime_create.
+ */
+int plx_bench_runtime(const struct plx_bench *bench, const char *const *settings,
+                      const struct plx_machine *machine, struct plx_runtime **out,
+                      struct plx_diag *diag) PLX_MUST_CHECK;
+
+/* --- the benchmarks -------------------------------------------------------------------------- */
+
+/* Each measures its cases. Returns 0, or -ENOMEM. */
+int plx_bench_c2c(struct plx_bench *bench);
+int plx_bench_ring(struct plx_bench *bench);
+int plx_bench_mesh(struct plx_bench *bench);
+int plx_bench_uring(struct plx_bench *bench);
+int plx_bench_tcp(struct plx_bench *bench);
+int plx_bench_tcp_rate(struct plx_bench *bench);
+
+#endif
