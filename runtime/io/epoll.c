@@ -281,32 +281,26 @@ static int32_t try_accept(struct epoll *epoll, const struct plx_op *op, struct p
     return outcome(accept4(op->fd, NULL, NULL, (int)op->arg));
 }
 
+/*
+ * A connect under way is looked after by the same call: it tells success from failure even when a
+ * receive has taken the socket's error, and leaves the socket as a blocking connect would.
+ */
 static int32_t try_connect(struct epoll *epoll, const struct plx_op *op, struct plx_event *event)
 {
     (void)event;
     struct descriptor *d = &epoll->descriptors[op->fd];
-    if ((d->marks & MARK_CONNECTING) != 0) {
-        int32_t bits = shown(op->fd, POLLOUT);
-        if (bits == 0)
-            return WOULD_WAIT;
-        int error = 0;
-        socklen_t bytes = sizeof(error);
-        d->marks &= ~MARK_CONNECTING;
-        if (bits < 0 || getsockopt(op->fd, SOL_SOCKET, SO_ERROR, &error, &bytes) != 0)
-            return bits < 0 ? bits : -errno;
-        return -error;
-    }
-
     int rc = make_nonblocking(d, op->fd);
     if (rc != 0)
         return rc;
-    if (connect(op->fd, op->mem.addr, op->index) == 0)
-        return 0;
+    bool again = (d->marks & MARK_CONNECTING) != 0;
+    int error = connect(op->fd, op->mem.addr, op->index) == 0 ? 0 : errno;
+    if (error == EINPROGRESS || (again && error == EALREADY)) {
+        d->marks |= MARK_CONNECTING;
+        return WOULD_WAIT;
+    }
+    d->marks &= ~MARK_CONNECTING;
     /* EAGAIN is a UNIX socket's full backlog: an end, since no edge tells when there is room. */
-    if (errno != EINPROGRESS)
-        return -errno;
-    d->marks |= MARK_CONNECTING;
-    return WOULD_WAIT;
+    return again && error == EISCONN ? 0 : -error;
 }
 
 static int32_t try_poll(struct epoll *epoll, const struct plx_op *op, struct plx_event *event)
@@ -358,6 +352,9 @@ static inline bool ends_at_once(struct epoll *epoll, const struct descriptor *d,
 {
     enum line line = line_of(op);
     if (is_deferred(op) || (d->last[line] != NULL && line != LINE_POLL))
+        return false;
+    /* A receive would take the error that the connect is to report. */
+    if (line == LINE_READ && (d->marks & MARK_CONNECTING) != 0)
         return false;
     struct plx_event event = {0};
     int32_t result = attempts[op->code](epoll, op, &event);
@@ -534,6 +531,9 @@ static void serve_ready(struct epoll *epoll, struct batch *batch)
     for (uint32_t left = epoll->ready_count; left > 0 && batch->count < batch->max; left--) {
         int32_t fd = pop_ready(epoll);
         struct descriptor *d = &epoll->descriptors[fd];
+        if ((d->marks & (MARK_CONNECTING | MARK_READY(LINE_WRITE))) ==
+            (MARK_CONNECTING | MARK_READY(LINE_WRITE)))
+            serve_line(epoll, d, LINE_WRITE, batch);
         if ((d->marks & MARK_READY(LINE_POLL)) != 0)
             serve_polls(epoll, d, batch);
         if ((d->marks & MARK_READY(LINE_READ)) != 0)

@@ -7,24 +7,6 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-static unsigned terminals_so_far;
-
-void seen_note(struct plx_op *op, const struct plx_event *event, void *ctx)
-{
-    struct seen *seen = ctx;
-    assert_ptr_equal(op, &seen->op);
-    assert_in_range(seen->events, 0, SEEN_MAX - 1);
-    assert_int_equal(seen->terminals, 0);
-    seen->event[seen->events++] = *event;
-    if ((event->flags & PLX_EV_MORE) == 0) {
-        seen->terminals++;
-        seen->order = ++terminals_so_far;
-    }
-}
 
 static struct plx_settings settings;
 static struct plx_arena arena;
@@ -50,7 +32,7 @@ int epoll_set_up(void **state)
     opts.lock = PLX_WANT_NO;
     opts.bind = PLX_WANT_NO;
     assert_int_equal(plx_arena_init(&arena, 1 << 20, PLX_NODE_ANY, &opts, NULL), 0);
-    terminals_so_far = 0;
+    seen_reset();
     struct plx__io *io = NULL;
     assert_int_equal(epoll_open_plain(&io, NULL), 0);
     *state = io;
@@ -67,43 +49,19 @@ int epoll_tear_down(void **state)
     return 0;
 }
 
-void seen_submit(struct plx__io *io, struct seen *seen)
+void io_submit(struct plx__io *io, struct seen *seen)
 {
-    unsigned events = seen->events;
+    seen_forbid();
     assert_int_equal(plx__io_submit(io, &seen->op), 0);
-    assert_int_equal(seen->events, events);
+    seen_allow();
 }
 
-void seen_expect(const struct seen *seen, int32_t result)
-{
-    assert_int_equal(seen->events, 1);
-    assert_int_equal(seen->terminals, 1);
-    assert_int_equal(seen->event[0].result, result);
-}
-
-void seen_expect_waiting(const struct seen *seen)
-{
-    assert_int_equal(seen->events, 0);
-    assert_int_equal(plx_op_state(&seen->op), PLX_OP_SUBMITTED);
-}
-
-void close_through(struct plx__io *io, int fd)
+void io_close(struct plx__io *io, int fd)
 {
     struct seen seen = {0};
     plx_op_close(&seen.op, fd, seen_note, &seen);
-    seen_submit(io, &seen);
+    io_submit(io, &seen);
     for (unsigned turns = 0; seen.terminals == 0 && turns < 100; turns++)
         plx__io_poll(io);
     seen_expect(&seen, 0);
-}
-
-void make_pair(int type, int pair[2])
-{
-    assert_int_equal(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair), 0);
-}
-
-void put_text(int fd, const char *text)
-{
-    size_t len = strlen(text);
-    assert_int_equal(write(fd, text, len), (ssize_t)len);
 }

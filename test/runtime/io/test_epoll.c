@@ -30,7 +30,7 @@ static void receives_on_one_socket_end_in_the_order_of_submission(void **state)
     char buf[3][4] = {0};
     for (unsigned i = 0; i < 3; i++) {
         plx_op_recv(&seen[i].op, pair[0], buf[i], 2, 0, seen_note, &seen[i]);
-        seen_submit(io, &seen[i]);
+        io_submit(io, &seen[i]);
     }
     assert_int_equal(plx__io_poll(io), 0);
 
@@ -43,7 +43,7 @@ static void receives_on_one_socket_end_in_the_order_of_submission(void **state)
     assert_string_equal(buf[0], "aa");
     assert_string_equal(buf[1], "bb");
     assert_string_equal(buf[2], "c");
-    close_through(io, pair[0]);
+    io_close(io, pair[0]);
     close(pair[1]);
 }
 
@@ -56,15 +56,15 @@ static void receive_queues_behind_one_that_waits(void **state)
     struct seen second = {0};
     char buf[2][4] = {0};
     plx_op_recv(&first.op, pair[0], buf[0], 1, 0, seen_note, &first);
-    seen_submit(io, &first);
+    io_submit(io, &first);
     put_text(pair[1], "xy");
     plx_op_recv(&second.op, pair[0], buf[1], 1, 0, seen_note, &second);
-    seen_submit(io, &second);
+    io_submit(io, &second);
     assert_int_equal(plx__io_poll(io), 2);
     assert_string_equal(buf[0], "x");
     assert_string_equal(buf[1], "y");
     assert_true(first.order < second.order);
-    close_through(io, pair[0]);
+    io_close(io, pair[0]);
     close(pair[1]);
 }
 
@@ -77,7 +77,7 @@ static void cancelled_from_any_place_of_a_line_is_taken_out(void **state)
     char buf[4];
     for (unsigned i = 0; i < 4; i++) {
         plx_op_recv(&seen[i].op, pair[0], buf, 1, 0, seen_note, &seen[i]);
-        seen_submit(io, &seen[i]);
+        io_submit(io, &seen[i]);
     }
     /* From the middle, the last, the first, twice; and the only one is left. */
     plx__io_cancel(io, &seen[1].op);
@@ -90,7 +90,7 @@ static void cancelled_from_any_place_of_a_line_is_taken_out(void **state)
     assert_int_equal(plx__io_poll(io), 1);
     for (unsigned i = 0; i < 4; i++)
         seen_expect(&seen[i], i == 2 ? 1 : -ECANCELED);
-    close_through(io, pair[0]);
+    io_close(io, pair[0]);
     close(pair[1]);
 }
 
@@ -108,15 +108,15 @@ static void first_of_a_line_cancelled_lets_the_next_one_through(void **state)
     struct seen second = {0};
     plx_op_write(&first.op, ends[1], page, 200, PLX_OFFSET_CURRENT, seen_note, &first);
     plx_op_write(&second.op, ends[1], page, 50, PLX_OFFSET_CURRENT, seen_note, &second);
-    seen_submit(io, &first);
-    seen_submit(io, &second);
+    io_submit(io, &first);
+    io_submit(io, &second);
     assert_int_equal(plx__io_poll(io), 0);
     plx__io_cancel(io, &first.op);
     assert_int_equal(plx__io_poll(io), 2);
     seen_expect(&first, -ECANCELED);
     seen_expect(&second, 50);
-    close_through(io, ends[1]);
-    close_through(io, ends[0]);
+    io_close(io, ends[1]);
+    io_close(io, ends[0]);
 }
 
 static void poll_ops_of_one_descriptor_wait_each_for_itself(void **state)
@@ -137,10 +137,10 @@ static void poll_ops_of_one_descriptor_wait_each_for_itself(void **state)
     plx_op_poll(&in.op, pair[0], POLLIN, seen_note, &in);
     plx_op_poll(&urgent.op, pair[0], POLLPRI, seen_note, &urgent);
     plx_op_poll(&both.op, pair[0], POLLIN | POLLOUT, seen_note, &both);
-    seen_submit(io, &out);
-    seen_submit(io, &in);
-    seen_submit(io, &urgent);
-    seen_submit(io, &both);
+    io_submit(io, &out);
+    io_submit(io, &in);
+    io_submit(io, &urgent);
+    io_submit(io, &both);
     assert_int_equal(plx__io_poll(io), 0);
 
     put_text(pair[1], "x");
@@ -158,7 +158,7 @@ static void poll_ops_of_one_descriptor_wait_each_for_itself(void **state)
     close(pair[1]);
     assert_int_equal(plx__io_poll(io), 1);
     seen_expect(&urgent, POLLHUP);
-    close_through(io, pair[0]);
+    io_close(io, pair[0]);
 }
 
 static void poll_ops_beyond_the_room_of_a_turn_come_in_the_next(void **state)
@@ -170,12 +170,12 @@ static void poll_ops_beyond_the_room_of_a_turn_come_in_the_next(void **state)
     memset(seen, 0, sizeof(seen));
     for (unsigned i = 0; i < PLX__BATCH_MAX + 20; i++) {
         plx_op_poll(&seen[i].op, pair[0], POLLIN, seen_note, &seen[i]);
-        seen_submit(io, &seen[i]);
+        io_submit(io, &seen[i]);
     }
     put_text(pair[1], "x");
     assert_int_equal(plx__io_poll(io), PLX__BATCH_MAX);
     assert_int_equal(plx__io_poll(io), 20);
-    close_through(io, pair[0]);
+    io_close(io, pair[0]);
     close(pair[1]);
 }
 
@@ -192,7 +192,7 @@ static void multishot_flooded_shares_the_turn_and_goes_on_in_the_next(void **sta
     for (unsigned s = 0; s < 2; s++) {
         make_pair(SOCK_SEQPACKET, pair[s]);
         plx_op_recv_group(&seen[s].op, pair[s][0], group, seen_note, &seen[s]);
-        seen_submit(io, &seen[s]);
+        io_submit(io, &seen[s]);
     }
     assert_int_equal(plx__io_poll(io), 0);
     for (unsigned i = 0; i < 40; i++) {
@@ -217,7 +217,7 @@ static void multishot_flooded_shares_the_turn_and_goes_on_in_the_next(void **sta
         plx__io_cancel(io, &seen[s].op);
         plx__io_poll(io);
         assert_int_equal(seen[s].terminals, 1);
-        close_through(io, pair[s][0]);
+        io_close(io, pair[s][0]);
         close(pair[s][1]);
     }
 }
@@ -232,11 +232,11 @@ static void collect_one_at_a_time_loses_nothing(void **state)
     for (unsigned s = 0; s < 4; s++) {
         make_pair(SOCK_STREAM, pair[s]);
         plx_op_recv(&seen[s].op, pair[s][0], buf[s], 4, 0, seen_note, &seen[s]);
-        seen_submit(io, &seen[s]);
+        io_submit(io, &seen[s]);
         put_text(pair[s][1], "abcd");
     }
     plx_op_nop(&nop.op, seen_note, &nop);
-    seen_submit(io, &nop);
+    io_submit(io, &nop);
     for (unsigned i = 0; i < 5; i++) {
         struct plx__completion one;
         assert_int_equal(io->ops->collect(io, &one, 1), 1);
@@ -247,12 +247,13 @@ static void collect_one_at_a_time_loses_nothing(void **state)
             io->fd_uses[one.op->fd]--;
         io->in_flight--;
         io->completed++;
+        plx__op_set_state(one.op, PLX_OP_DONE);
         one.op->fn(one.op, &one.event, one.op->ctx);
     }
     assert_int_equal(plx__io_poll(io), 0);
     for (unsigned s = 0; s < 4; s++) {
         seen_expect(&seen[s], 4);
-        close_through(io, pair[s][0]);
+        io_close(io, pair[s][0]);
         close(pair[s][1]);
     }
 }
@@ -278,7 +279,7 @@ static void ops_that_end_at_once_do_not_starve_those_that_wait(void **state)
     struct seen seen = {0};
     char buf[4];
     plx_op_recv(&seen.op, pair[0], buf, 4, 0, seen_note, &seen);
-    seen_submit(io, &seen);
+    io_submit(io, &seen);
     static struct plx_op nops[2 * PLX__BATCH_MAX];
     nop_io = io;
     nops_left = 100000;
@@ -292,7 +293,7 @@ static void ops_that_end_at_once_do_not_starve_those_that_wait(void **state)
     nops_left = 0;
     while (plx__io_poll(io) > 0)
         continue;
-    close_through(io, pair[0]);
+    io_close(io, pair[0]);
     close(pair[1]);
 }
 
@@ -306,7 +307,7 @@ static void turn_with_nobody_waiting_enters_no_kernel(void **state)
     plx__io_poll(io);
     assert_int_equal(io->kernel_entries, 0);
     plx_op_recv(&seen.op, pair[0], buf, 4, 0, seen_note, &seen);
-    seen_submit(io, &seen);
+    io_submit(io, &seen);
     plx__io_poll(io);
     assert_int_equal(io->kernel_entries, 1);
     assert_int_equal(io->ops->flush(io), 0);
@@ -314,7 +315,7 @@ static void turn_with_nobody_waiting_enters_no_kernel(void **state)
     plx__io_poll(io);
     plx__io_poll(io);
     assert_int_equal(io->kernel_entries, 1);
-    close_through(io, pair[0]);
+    io_close(io, pair[0]);
     close(pair[1]);
 }
 
@@ -332,30 +333,30 @@ static void data_that_came_between_two_ops_is_found(void **state)
     make_pair(SOCK_STREAM, wait_pair);
     /* Somebody else waits, so each turn takes the edges of all. */
     plx_op_recv(&other.op, wait_pair[0], buf, 4, 0, seen_note, &other);
-    seen_submit(io, &other);
+    io_submit(io, &other);
     for (unsigned i = 0; i < 10; i++) {
         struct seen seen = {0};
         plx_op_recv(&seen.op, pair[0], buf, 1, 0, seen_note, &seen);
-        seen_submit(io, &seen);
+        io_submit(io, &seen);
         put_text(pair[1], "xy");
         assert_int_equal(plx__io_poll(io), 1);
         seen_expect(&seen, 1);
         assert_int_equal(plx__io_poll(io), 0);
         plx_op_recv(&seen.op, pair[0], buf, 4, 0, seen_note, &seen);
         seen.events = seen.terminals = 0;
-        seen_submit(io, &seen);
+        io_submit(io, &seen);
         assert_int_equal(plx__io_poll(io), 1);
         seen_expect(&seen, 1);
     }
     plx_op_recv(&waits.op, pair[0], buf, 4, 0, seen_note, &waits);
-    seen_submit(io, &waits);
+    io_submit(io, &waits);
     close(pair[1]);
     close(wait_pair[1]);
     assert_int_equal(plx__io_poll(io), 2);
     seen_expect(&waits, 0);
     seen_expect(&other, 0);
-    close_through(io, pair[0]);
-    close_through(io, wait_pair[0]);
+    io_close(io, pair[0]);
+    io_close(io, wait_pair[0]);
 }
 
 static void hangup_wakes_both_directions(void **state)
@@ -371,15 +372,15 @@ static void hangup_wakes_both_directions(void **state)
     char buf[4];
     plx_op_recv(&reader.op, pair[0], buf, 4, 0, seen_note, &reader);
     plx_op_send(&writer.op, pair[0], block, sizeof(block), 0, PLX_QUEUED, seen_note, &writer);
-    seen_submit(io, &reader);
-    seen_submit(io, &writer);
+    io_submit(io, &reader);
+    io_submit(io, &writer);
     assert_int_equal(plx__io_poll(io), 0);
     close(pair[1]);
     assert_int_equal(plx__io_poll(io), 2);
     /* The peer left data unread: a UNIX socket reports a reset. */
     seen_expect(&reader, -ECONNRESET);
     seen_expect(&writer, -EPIPE);
-    close_through(io, pair[0]);
+    io_close(io, pair[0]);
 }
 
 /* Descriptors that are registered with the one epoll of this process. */
@@ -411,12 +412,12 @@ static void close_of_a_duplicated_descriptor_ends_its_registration(void **state)
     struct seen seen = {0};
     char buf[8] = {0};
     plx_op_recv(&seen.op, pair[0], buf, 4, 0, seen_note, &seen);
-    seen_submit(io, &seen);
+    io_submit(io, &seen);
     put_text(pair[1], "a");
     assert_int_equal(plx__io_poll(io), 1);
     assert_int_equal(count_registrations(), 1);
     int twin = dup(pair[0]);
-    close_through(io, pair[0]);
+    io_close(io, pair[0]);
     assert_int_equal(count_registrations(), 0);
 
     /* The number is another socket's now. */
@@ -426,7 +427,7 @@ static void close_of_a_duplicated_descriptor_ends_its_registration(void **state)
     put_text(pair[1], "old");
     struct seen fresh = {0};
     plx_op_recv(&fresh.op, other[0], buf, 8, 0, seen_note, &fresh);
-    seen_submit(io, &fresh);
+    io_submit(io, &fresh);
     assert_int_equal(plx__io_poll(io), 0);
     put_text(other[1], "new");
     assert_int_equal(plx__io_poll(io), 1);
@@ -434,7 +435,7 @@ static void close_of_a_duplicated_descriptor_ends_its_registration(void **state)
     assert_string_equal(buf, "new");
     close(twin);
     close(pair[1]);
-    close_through(io, other[0]);
+    io_close(io, other[0]);
     close(other[1]);
 }
 
@@ -448,12 +449,12 @@ static void descriptors_closed_while_listed_as_ready_leave_the_list_whole(void *
         struct seen many = {0};
         make_pair(SOCK_STREAM, pair[i]);
         plx_op_recv_group(&many.op, pair[i][0], group, seen_note, &many);
-        seen_submit(io, &many);
+        io_submit(io, &many);
         plx__io_cancel(io, &many.op);
         plx__io_poll(io);
         seen_expect(&many, -ECANCELED);
     }
-    close_through(io, pair[0][0]);
+    io_close(io, pair[0][0]);
     close(pair[0][1]);
     make_pair(SOCK_STREAM, pair[0]);
 
@@ -461,13 +462,13 @@ static void descriptors_closed_while_listed_as_ready_leave_the_list_whole(void *
     char buf[4];
     for (unsigned i = 0; i < 3; i++) {
         plx_op_recv(&seen[i].op, pair[i][0], buf, 4, 0, seen_note, &seen[i]);
-        seen_submit(io, &seen[i]);
+        io_submit(io, &seen[i]);
         put_text(pair[i][1], "x");
     }
     assert_int_equal(plx__io_poll(io), 3);
     for (unsigned i = 0; i < 3; i++) {
         seen_expect(&seen[i], 1);
-        close_through(io, pair[i][0]);
+        io_close(io, pair[i][0]);
         close(pair[i][1]);
     }
 }

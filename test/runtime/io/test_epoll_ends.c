@@ -35,11 +35,11 @@ static void transfer_without_nowait_waits_and_does_not_block(int reads_from, int
     static char page[4096];
     struct seen reader = {0};
     plx_op_read(&reader.op, reads_from, page, sizeof(page), 0, seen_note, &reader);
-    seen_submit(io, &reader);
+    io_submit(io, &reader);
     assert_int_equal(plx__io_poll(io), 0);
     struct seen writer = {0};
     plx_op_write(&writer.op, writes_to, page, 8, 0, seen_note, &writer);
-    seen_submit(io, &writer);
+    io_submit(io, &writer);
     while (writer.terminals == 0 || reader.terminals == 0)
         assert_int_not_equal(plx__io_poll(io), 0);
     seen_expect(&writer, 8);
@@ -66,19 +66,19 @@ static void named_pipe_empty_or_full_does_not_block(void **state)
     while (taken < room) {
         memset(&seen, 0, sizeof(seen));
         plx_op_write(&seen.op, fd, much, sizeof(much), 0, seen_note, &seen);
-        seen_submit(io, &seen);
+        io_submit(io, &seen);
         assert_int_equal(plx__io_poll(io), 1);
         assert_true(seen.event[0].result > 0);
         taken += seen.event[0].result;
     }
     memset(&seen, 0, sizeof(seen));
     plx_op_write(&seen.op, fd, much, sizeof(much), 0, seen_note, &seen);
-    seen_submit(io, &seen);
+    io_submit(io, &seen);
     assert_int_equal(plx__io_poll(io), 0);
     plx__io_cancel(io, &seen.op);
     plx__io_poll(io);
     seen_expect(&seen, -ECANCELED);
-    close_through(io, fd);
+    io_close(io, fd);
     unlink(path);
     rmdir(folder);
 }
@@ -93,14 +93,14 @@ static void eventfd_is_read_and_written(void **state)
     uint64_t got = 0;
     uint64_t add = 5;
     plx_op_read(&reader.op, fd, &got, sizeof(got), PLX_OFFSET_CURRENT, seen_note, &reader);
-    seen_submit(io, &reader);
+    io_submit(io, &reader);
     plx_op_write(&writer.op, fd, &add, sizeof(add), PLX_OFFSET_CURRENT, seen_note, &writer);
-    seen_submit(io, &writer);
+    io_submit(io, &writer);
     assert_int_equal(plx__io_poll(io), 2);
     seen_expect(&reader, 8);
     seen_expect(&writer, 8);
     assert_int_equal(got, 5);
-    close_through(io, fd);
+    io_close(io, fd);
 }
 
 static void inotify_without_events_waits(void **state)
@@ -114,12 +114,12 @@ static void inotify_without_events_waits(void **state)
     struct seen seen = {0};
     char buf[4096];
     plx_op_read(&seen.op, fd, buf, sizeof(buf), PLX_OFFSET_CURRENT, seen_note, &seen);
-    seen_submit(io, &seen);
+    io_submit(io, &seen);
     assert_int_equal(plx__io_poll(io), 0);
     assert_int_equal(rmdir(folder), 0);
     assert_int_equal(plx__io_poll(io), 1);
     assert_true(seen.event[0].result > 0);
-    close_through(io, fd);
+    io_close(io, fd);
 }
 
 static void pipe_with_an_offset_ignores_it(void **state)
@@ -127,8 +127,8 @@ static void pipe_with_an_offset_ignores_it(void **state)
     int ends[2];
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     transfer_without_nowait_waits_and_does_not_block(ends[0], ends[1], *state);
-    close_through(*state, ends[0]);
-    close_through(*state, ends[1]);
+    io_close(*state, ends[0]);
+    io_close(*state, ends[1]);
 }
 
 /* --- connecting ------------------------------------------------------------------------------- */
@@ -148,31 +148,14 @@ static void unix_connect_to_a_full_backlog_ends_with_eagain(void **state)
         struct seen seen = {0};
         client[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         plx_op_connect(&seen.op, client[i], to, sizeof(addr), seen_note, &seen);
-        seen_submit(io, &seen);
+        io_submit(io, &seen);
         assert_int_equal(plx__io_poll(io), 1);
         result[i] = seen.event[0].result;
-        close_through(io, client[i]);
+        io_close(io, client[i]);
     }
     assert_int_equal(result[0], 0);
     assert_int_equal(result[1], -EAGAIN);
     close(listener);
-}
-
-/* A port whose queue of connections is full: attempts hang. */
-static int full_listener(struct sockaddr_in *addr, int *filler)
-{
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    socklen_t bytes = sizeof(*addr);
-    *addr = (struct sockaddr_in){
-        .sin_family = AF_INET,
-        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-    };
-    assert_int_equal(bind(listener, (struct sockaddr *)addr, bytes), 0);
-    assert_int_equal(listen(listener, 0), 0);
-    assert_int_equal(getsockname(listener, (struct sockaddr *)addr, &bytes), 0);
-    *filler = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(connect(*filler, (struct sockaddr *)addr, bytes), 0);
-    return listener;
 }
 
 static void send_waits_behind_a_connect_under_way(void **state)
@@ -180,15 +163,15 @@ static void send_waits_behind_a_connect_under_way(void **state)
     struct plx__io *io = *state;
     struct sockaddr_in addr;
     int filler;
-    int listener = full_listener(&addr, &filler);
+    int listener = make_full_listener(&addr, &filler);
     int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     struct seen connecting = {0};
     struct seen sending = {0};
     plx_op_connect(&connecting.op, client, (struct sockaddr *)&addr, sizeof(addr), seen_note,
                    &connecting);
     plx_op_send(&sending.op, client, "x", 1, 0, PLX_QUEUED, seen_note, &sending);
-    seen_submit(io, &connecting);
-    seen_submit(io, &sending);
+    io_submit(io, &connecting);
+    io_submit(io, &sending);
     for (unsigned i = 0; i < 10; i++)
         assert_int_equal(plx__io_poll(io), 0);
     seen_expect_waiting(&connecting);
@@ -200,9 +183,32 @@ static void send_waits_behind_a_connect_under_way(void **state)
     plx__io_cancel(io, &sending.op);
     plx__io_poll(io);
     assert_int_equal(sending.terminals, 1);
-    close_through(io, client);
+    io_close(io, client);
     close(filler);
     close(listener);
+}
+
+static void connect_refused_is_told_so_though_a_receive_waits(void **state)
+{
+    struct plx__io *io = *state;
+    struct sockaddr_in addr;
+    close(make_listener(&addr, 1));
+    int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct seen connecting = {0};
+    struct seen receiving = {0};
+    char byte;
+    plx_op_connect(&connecting.op, client, (struct sockaddr *)&addr, sizeof(addr), seen_note,
+                   &connecting);
+    plx_op_recv(&receiving.op, client, &byte, 1, 0, seen_note, &receiving);
+    io_submit(io, &connecting);
+    io_submit(io, &receiving);
+    for (unsigned turns = 0; connecting.terminals + receiving.terminals < 2; turns++) {
+        assert_in_range(turns, 0, 100000);
+        plx__io_poll(io);
+    }
+    seen_expect(&connecting, -ECONNREFUSED);
+    assert_true(receiving.event[0].result <= 0);
+    io_close(io, client);
 }
 
 /* --- the end, and failures -------------------------------------------------------------------- */
@@ -223,14 +229,14 @@ static void cancel_all_ends_every_line(void **state)
         plx_op_poll(&seen[4 + i].op, pair[0], POLLIN, seen_note, &seen[4 + i]);
     }
     for (unsigned i = 0; i < 6; i++)
-        seen_submit(io, &seen[i]);
+        io_submit(io, &seen[i]);
     assert_int_equal(plx__io_poll(io), 0);
     io->ops->cancel_all(io);
     assert_int_equal(plx__io_poll(io), 6);
     for (unsigned i = 0; i < 6; i++)
         seen_expect(&seen[i], -ECANCELED);
     io->ops->cancel_all(io);
-    close_through(io, pair[0]);
+    io_close(io, pair[0]);
     close(pair[1]);
 }
 
@@ -241,17 +247,17 @@ static void op_on_what_epoll_cannot_watch_ends_with_the_reason(void **state)
     struct seen seen = {0};
     /* Nothing urgent will ever come from a file. */
     plx_op_poll(&seen.op, file, POLLPRI, seen_note, &seen);
-    seen_submit(io, &seen);
+    io_submit(io, &seen);
     plx__io_poll(io);
     seen_expect(&seen, -EPERM);
 
     memset(&seen, 0, sizeof(seen));
     char byte;
     plx_op_recv(&seen.op, file, &byte, 1, 0, seen_note, &seen);
-    seen_submit(io, &seen);
+    io_submit(io, &seen);
     plx__io_poll(io);
     seen_expect(&seen, -ENOTSOCK);
-    close_through(io, file);
+    io_close(io, file);
 }
 
 static void number_that_is_no_descriptor_ends_with_ebadf(void **state)
@@ -267,7 +273,7 @@ static void number_that_is_no_descriptor_ends_with_ebadf(void **state)
     plx_op_poll(&seen[3].op, fd, POLLIN, seen_note, &seen[3]);
     plx_op_recv_group(&seen[4].op, fd, 0, seen_note, &seen[4]);
     for (unsigned i = 0; i < 5; i++)
-        seen_submit(io, &seen[i]);
+        io_submit(io, &seen[i]);
     plx__io_poll(io);
     for (unsigned i = 0; i < 5; i++)
         seen_expect(&seen[i], -EBADF);
@@ -363,6 +369,7 @@ int main(void)
         CASE(pipe_with_an_offset_ignores_it),
         CASE(unix_connect_to_a_full_backlog_ends_with_eagain),
         CASE(send_waits_behind_a_connect_under_way),
+        CASE(connect_refused_is_told_so_though_a_receive_waits),
         CASE(cancel_all_ends_every_line),
         CASE(op_on_what_epoll_cannot_watch_ends_with_the_reason),
         CASE(number_that_is_no_descriptor_ends_with_ebadf),

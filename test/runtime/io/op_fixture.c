@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+#include "test/runtime/io/op_fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define END_WITHIN_NS 10000000000u
+#define CASES_MAX     64u
+
+#define UNDEFERRED                                                                                 \
+    (PLX_CAP_DEFER_TASKRUN | PLX_CAP_COOP_TASKRUN | PLX_CAP_TASKRUN_FLAG | PLX_CAP_SINGLE_ISSUER)
+
+const struct mode modes[] = {
+    {"epoll", "epoll", "off", "epoll", 0},
+    {"defer", "uring", "off", "uring defer", 0},
+    {"sqpoll", "uring", "on", "uring sqpoll", 0},
+    {"coop", "uring", "off", "uring coop", PLX_CAP_DEFER_TASKRUN},
+    {"plain", "uring", "off", "uring plain", UNDEFERRED},
+    {"no-buffer-ring", "uring", "off", "uring defer", PLX_CAP_BUFFER_RING},
+    {"no-multishot-recv", "uring", "off", "uring defer", PLX_CAP_MULTISHOT_RECV},
+    {"no-multishot-accept", "uring", "off", "uring defer", PLX_CAP_MULTISHOT_ACCEPT},
+    {"no-registered-ring", "uring", "off", "uring defer", PLX_CAP_REGISTERED_RING},
+    {"no-cancel-any", "uring", "off", "uring defer", PLX_CAP_CANCEL_ANY},
+    {"sqpoll-no-cancel-any", "uring", "on", "uring sqpoll",
+     PLX_CAP_CANCEL_ANY | PLX_CAP_SINGLE_ISSUER},
+    {NULL, NULL, NULL, NULL, 0},
+};
+
+static struct plx_machine *machine;
+
+/* --- one world -------------------------------------------------------------------------------- */
+
+static void set(struct plx_settings *settings, const char *name, const char *text)
+{
+    assert_int_equal(plx_settings_set(settings, name, text, NULL), 0);
+}
+
+static int create(struct world *world, const struct mode *mode, const char *ring_entries,
+                  struct plx_diag *diag)
+{
+    struct plx_settings settings;
+    plx_settings_init(&settings);
+    set(&settings, "backend", mode->backend);
+    set(&settings, "sqpoll", mode->sqpoll);
+    set(&settings, "ring_entries", ring_entries);
+    set(&settings, "reactors", "1");
+    set(&settings, "pin", "no");
+    set(&settings, "arena_size", "2M");
+    set(&settings, "hugepages_2m", "no");
+    set(&settings, "thp", "no");
+    set(&settings, "mlock", "no");
+    set(&settings, "prefault", "no");
+
+    struct plx_runtime_opts opts;
+    plx_runtime_opts_init(&opts);
+    opts.machine = machine;
+    opts.deny = mode->deny;
+    int rc = plx_runtime_create(&settings, &opts, &world->runtime, diag);
+    if (rc != 0)
+        return rc;
+    rc = plx_reactor_adopt(world->runtime, 0, &world->reactor, diag);
+    if (rc != 0)
+        plx_runtime_destroy(world->runtime);
+    return rc;
+}
+
+void world_open(struct world *world, const struct mode *mode, const char *ring_entries)
+{
+    memset(world, 0, sizeof(*world));
+    seen_reset();
+    world->mode = mode;
+    world->is_epoll = strcmp(mode->backend, "epoll") == 0;
+    world->descriptors_before = count_descriptors();
+    struct plx_diag diag = {0};
+    if (create(world, mode, ring_entries, &diag) != 0)
+        fail_msg("%s: %s", diag.what, diag.text);
+    assert_string_equal(plx_reactor_mode(world->reactor), mode->runs_as);
+    assert_int_equal(plx_reactor_caps(world->reactor) & mode->deny, 0);
+}
+
+void world_end(struct world *world)
+{
+    if (world->reactor != NULL) {
+        /* A busy turn publishes the counters. */
+        struct seen nop = {0};
+        plx_op_nop(&nop.op, seen_note, &nop);
+        world_run(world, &nop, 0);
+        struct plx_reactor_stats stats;
+        plx_reactor_read_stats(world->reactor, &stats);
+        assert_int_equal(stats.ops_submitted, stats.ops_completed);
+        assert_int_equal(plx_reactor_abandon(world->reactor, END_WITHIN_NS), 0);
+    }
+    plx_runtime_destroy(world->runtime);
+    assert_int_equal(count_descriptors(), world->descriptors_before);
+}
+
+static struct world the_world;
+
+int world_set_up(void **state)
+{
+    world_open(&the_world, *state, "256");
+    *state = &the_world;
+    return 0;
+}
+
+int world_set_up_small(void **state)
+{
+    world_open(&the_world, *state, "16");
+    *state = &the_world;
+    return 0;
+}
+
+int world_tear_down(void **state)
+{
+    world_end(*state);
+    return 0;
+}
+
+int world_try_submit(struct world *world, struct plx_op *op)
+{
+    seen_forbid();
+    int rc = plx_op_submit(world->reactor, op);
+    seen_allow();
+    return rc;
+}
+
+void world_submit(struct world *world, struct seen *seen)
+{
+    assert_int_equal(world_try_submit(world, &seen->op), 0);
+}
+
+void world_cancel(struct world *world, struct seen *seen)
+{
+    seen_forbid();
+    plx_op_cancel(world->reactor, &seen->op);
+    seen_allow();
+}
+
+int world_turn(struct world *world)
+{
+    int work = plx_reactor_poll(world->reactor);
+    assert_true(work >= 0);
+    if (work == 0)
+        sched_yield();
+    return work;
+}
+
+void world_settle(struct world *world)
+{
+    for (unsigned i = 0; i < 100; i++)
+        world_turn(world);
+}
+
+void world_expect(struct world *world, struct seen *seen, int32_t result)
+{
+    WORLD_UNTIL(world, seen->terminals == 1);
+    seen_expect(seen, result);
+}
+
+void world_run(struct world *world, struct seen *seen, int32_t result)
+{
+    world_submit(world, seen);
+    world_expect(world, seen, result);
+}
+
+void world_close_fd(struct world *world, int fd)
+{
+    struct seen seen = {0};
+    plx_op_close(&seen.op, fd, seen_note, &seen);
+    world_run(world, &seen, 0);
+}
+
+bool world_has(const struct world *world, uint32_t caps)
+{
+    return (plx_reactor_caps(world->reactor) & caps) == caps;
+}
+
+/* --- all modes -------------------------------------------------------------------------------- */
+
+/* Whether `mode` works here at all; a bug that breaks a mode is not taken for its absence. */
+static bool is_available(const struct mode *mode)
+{
+    struct world world = {0};
+    struct plx_diag diag = {0};
+    int rc = create(&world, mode, "256", &diag);
+    if (rc == 0) {
+        bool ended = plx_reactor_abandon(world.reactor, END_WITHIN_NS) == 0;
+        plx_runtime_destroy(world.runtime);
+        if (!ended)
+            fprintf(stderr, "%s: an idle reactor did not end\n", mode->name);
+        return true;
+    }
+    printf("mode %s left out: %s: %s\n", mode->name, diag.what, diag.text);
+    return false;
+}
+
+/* With POLLUX_TEST_MODE set, that one only. */
+static bool is_asked_for(const struct mode *mode)
+{
+    const char *only = getenv("POLLUX_TEST_MODE");
+    return only == NULL || strcmp(only, mode->name) == 0;
+}
+
+int run_modes(const struct CMUnitTest *cases, size_t count)
+{
+    static char names[CASES_MAX][160];
+    struct CMUnitTest named[CASES_MAX];
+    if (count > CASES_MAX || plx_machine_create(&machine, NULL) != 0)
+        return 1;
+    int failed = 0;
+    unsigned ran = 0;
+    for (const struct mode *mode = modes; mode->name != NULL; mode++) {
+        if (!is_asked_for(mode) || !is_available(mode))
+            continue;
+        for (size_t i = 0; i < count; i++) {
+            named[i] = cases[i];
+            snprintf(names[i], sizeof(names[i]), "%s: %s", mode->name, cases[i].name);
+            named[i].name = names[i];
+            named[i].initial_state = (void *)(uintptr_t)mode;
+        }
+        failed += _cmocka_run_group_tests(mode->name, named, count, NULL, NULL);
+        ran++;
+    }
+    plx_machine_destroy(machine);
+    return ran > 0 && failed == 0 ? 0 : 1;
+}
