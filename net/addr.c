@@ -135,8 +135,7 @@ PLX_COLD int plx_addr_parse(struct plx_addr *addr, const char *text, struct plx_
 
     const char *wrong = split(copy, &host, &port_text, &bracketed);
     if (wrong == NULL)
-        wrong =
-            bracketed ? parse_host6(&found, host, &no_such_zone) : parse_host4(&found, host);
+        wrong = bracketed ? parse_host6(&found, host, &no_such_zone) : parse_host4(&found, host);
     if (wrong == NULL && !parse_number(port_text, UINT16_MAX, &port))
         wrong = "the port is no number from 0 to 65535";
     if (wrong != NULL)
@@ -155,8 +154,8 @@ static int format_in6(const struct sockaddr_in6 *in6, char *text, size_t bytes)
     char zone[IF_NAMESIZE] = "";
     const char *sign = "";
     inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-    if (in6->sin6_scope_id != 0 && (IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr) ||
-                                    IN6_IS_ADDR_MC_LINKLOCAL(&in6->sin6_addr))) {
+    if (in6->sin6_scope_id != 0 &&
+        (IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr) || IN6_IS_ADDR_MC_LINKLOCAL(&in6->sin6_addr))) {
         sign = "%";
         if (if_indextoname(in6->sin6_scope_id, zone) == NULL)
             snprintf(zone, sizeof(zone), "%u", in6->sin6_scope_id);

@@ -18,13 +18,17 @@ static PLX_COLD int complain(const struct binding *b, int rc, const char *call)
     char text[PLX_ADDR_TEXT_BYTES];
     (void)plx_addr_format(&b->addr, text, sizeof(text));
     if (rc == -EADDRINUSE)
-        return plx_diag_set(b->diag, rc, text, "%s: the address is in use: another socket listens "
-                            "on it", text);
+        return plx_diag_set(b->diag, rc, text,
+                            "%s: the address is in use: another socket listens "
+                            "on it",
+                            text);
     if (rc == -EADDRNOTAVAIL)
         return plx_diag_set(b->diag, rc, text, "%s: this host has no such address", text);
     if (rc == -EACCES)
-        return plx_diag_set(b->diag, rc, text, "%s: not permitted (ports below "
-                            "net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE)", text);
+        return plx_diag_set(b->diag, rc, text,
+                            "%s: not permitted (ports below "
+                            "net.ipv4.ip_unprivileged_port_start need CAP_NET_BIND_SERVICE)",
+                            text);
     return plx_diag_set(b->diag, rc, text, "%s: %s: %s", text, call, strerror(-rc));
 }
 

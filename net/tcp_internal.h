@@ -109,12 +109,7 @@ enum plx__tcp_phase {
 };
 
 /* What the op that connects, sends and closes is doing. */
-enum plx__tcp_flight {
-    PLX__FLIGHT_NONE,
-    PLX__FLIGHT_CONNECT,
-    PLX__FLIGHT_SEND,
-    PLX__FLIGHT_CLOSE
-};
+enum plx__tcp_flight { PLX__FLIGHT_NONE, PLX__FLIGHT_CONNECT, PLX__FLIGHT_SEND, PLX__FLIGHT_CLOSE };
 
 struct plx_tcp {
     /* Read by every call. */
@@ -129,11 +124,11 @@ struct plx_tcp {
     bool eof;           /* the peer's end was reached */
     bool eof_held;      /* it will be, behind the held buffers */
     bool want_writable; /* a write was cut */
-    bool hot;        /* has one of the reactor's hot places */
-    bool receiving;  /* recv_op is in flight */
-    bool ended_peer; /* the peer was told the end (shutdown) */
-    bool reset;      /* the close is to be a reset */
-    uint8_t stalled; /* ticks without progress */
+    bool hot;           /* has one of the reactor's hot places */
+    bool receiving;     /* recv_op is in flight */
+    bool ended_peer;    /* the peer was told the end (shutdown) */
+    bool reset;         /* the close is to be a reset */
+    uint8_t stalled;    /* ticks without progress */
     /* The send queue. */
     uint32_t queue_max;
     uint32_t queued;          /* bytes, those in flight included */

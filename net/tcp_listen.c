@@ -237,8 +237,8 @@ static PLX_COLD struct plx_tcp_listener *take_listener(struct plx__net *net)
     if (listener != NULL)
         net->listener_free = listener->next_free;
     else
-        listener = plx_arena_carve(plx_reactor_arena(net->reactor), sizeof(*listener),
-                                   PLX_CACHE_LINE);
+        listener =
+            plx_arena_carve(plx_reactor_arena(net->reactor), sizeof(*listener), PLX_CACHE_LINE);
     if (listener != NULL)
         memset(listener, 0, sizeof(*listener));
     return listener;

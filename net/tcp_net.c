@@ -107,8 +107,8 @@ static PLX_COLD int prepare_ring(struct plx__net *net)
 PLX_COLD int plx__net_prepare_spin(struct plx__net *net)
 {
     if (net->scratch == NULL)
-        net->scratch = plx_arena_carve(plx_reactor_arena(net->reactor), PLX__SCRATCH_BYTES,
-                                       PLX_PAGE);
+        net->scratch =
+            plx_arena_carve(plx_reactor_arena(net->reactor), PLX__SCRATCH_BYTES, PLX_PAGE);
     return net->scratch != NULL ? 0 : -ENOMEM;
 }
 
@@ -197,8 +197,8 @@ struct plx_tcp *plx__stream_take(struct plx__net *net)
 {
     struct plx_tcp *stream = net->stream_free;
     if (PLX_UNLIKELY(stream == NULL)) {
-        struct plx__slab *slab = plx_arena_carve(plx_reactor_arena(net->reactor), sizeof(*slab),
-                                                 PLX_CACHE_LINE);
+        struct plx__slab *slab =
+            plx_arena_carve(plx_reactor_arena(net->reactor), sizeof(*slab), PLX_CACHE_LINE);
         if (slab == NULL)
             return NULL;
         memset(slab, 0, sizeof(*slab));

@@ -13,7 +13,8 @@ static void rearm_starved(struct plx__deferred *deferred, void *ctx)
 {
     (void)deferred;
     struct plx__net *net = ctx;
-    /* Those that starve again meanwhile come to the list's end: count, rather than run until empty. */
+    /* Those that starve again meanwhile come to the list's end: count, rather than run until empty.
+     */
     struct plx__link *last = net->starved.prev;
     while (!plx__list_is_empty(&net->starved)) {
         struct plx__link *link = net->starved.next;
@@ -120,8 +121,7 @@ static void take_buffer(struct plx_tcp *stream, const struct plx_event *event)
 
 static void take_end(struct plx_tcp *stream)
 {
-    if (stream->phase == PLX__TCP_OPEN &&
-        (stream->paused || stream->held_first != PLX__NO_BUFFER))
+    if (stream->phase == PLX__TCP_OPEN && (stream->paused || stream->held_first != PLX__NO_BUFFER))
         stream->eof_held = true;
     else
         stream->eof = true;
@@ -222,8 +222,7 @@ static void set_poller(struct plx_tcp *stream, bool armed)
 void plx__recv_settle(struct plx_tcp *stream)
 {
     struct plx_reactor *reactor = stream->net->reactor;
-    bool wanted = !stream->eof && !stream->eof_held &&
-                  stream->held_first == PLX__NO_BUFFER &&
+    bool wanted = !stream->eof && !stream->eof_held && stream->held_first == PLX__NO_BUFFER &&
                   (takes_data(stream) || stream->phase == PLX__TCP_CLOSING);
     bool hot = stream->mode == PLX_RECV_SPIN;
 

@@ -81,8 +81,8 @@ static void settle_connect(struct plx_tcp *stream)
 {
     if (stream->flight != PLX__FLIGHT_NONE)
         return;
-    plx_op_connect(&stream->io_op, stream->fd, &stream->addr.sock.any,
-                   (uint16_t)stream->addr.bytes, on_connected, stream);
+    plx_op_connect(&stream->io_op, stream->fd, &stream->addr.sock.any, (uint16_t)stream->addr.bytes,
+                   on_connected, stream);
     int rc = plx_op_submit(stream->net->reactor, &stream->io_op);
     if (rc == 0)
         stream->flight = PLX__FLIGHT_CONNECT;
@@ -109,8 +109,8 @@ int plx_tcp_connect(struct plx_reactor *reactor, const struct plx_addr *addr,
     if (rc != 0)
         return rc;
 
-    int fd = net->calls->socket(addr->sock.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
-                                IPPROTO_TCP);
+    int fd = net->calls->socket(addr->sock.any.sa_family,
+                                SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
     if (fd < 0)
         return plx_diag_set(diag, fd, "socket", "no socket could be made: %s", strerror(-fd));
     struct plx_tcp *stream = plx__tcp_open(net, fd, opts, handler, ctx);
