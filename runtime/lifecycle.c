@@ -122,8 +122,10 @@ static void fill_reactor(struct plx_reactor *r, struct plx__slot *slot, bool ado
     const struct plx_plan_reactor *planned = &rt->plan->reactors[slot->index];
     r->runtime = rt;
     r->phase = &rt->phase;
-    r->count = rt->count;
-    r->index = slot->index;
+    r->mesh.find = plx__runtime_rings;
+    r->mesh.ctx = rt;
+    r->mesh.count = rt->count;
+    r->mesh.index = slot->index;
     r->cpu = (int)planned->cpu;
     r->node = (int)planned->node;
     r->yields = rt->plan->idle == PLX_IDLE_YIELD;
@@ -169,7 +171,7 @@ int plx__reactor_open(struct plx_runtime *rt, uint32_t index, bool adopted, stru
         rc = -ENOMEM;
     } else {
         fill_reactor(r, slot, adopted);
-        rc = plx__mesh_open(r, rt->settings.mesh_slots);
+        rc = plx__mesh_open(&r->mesh, r->arena, rt->settings.mesh_slots);
     }
     if (rc != 0) {
         plx_diag_set(diag, rc, "POLLUX_ARENA_SIZE",
@@ -197,7 +199,7 @@ no_io:
 void plx__reactor_close(struct plx__slot *slot)
 {
     struct plx_reactor *r = plx_load_relaxed(&slot->reactor);
-    plx__mesh_lose(r);
+    plx__mesh_lose(&r->mesh);
     r->io->ops->close(r->io);
     /* Release: pairs with destroy's acquire, after which the memory goes. */
     plx_store_release(&slot->life, PLX__SLOT_ENDED);
@@ -229,13 +231,13 @@ static void drain(struct plx_reactor *r, struct plx__slot *slot)
     /* Alone, it need not wait for the others; what they send from now on is counted as lost. */
     bool alone =
         r->phase == &slot->own_phase && plx_load_relaxed(&slot->runtime->phase) == PLX__STOP_NONE;
-    if ((alone || peers_drain(slot->runtime)) && !plx__mesh_pending(r))
+    if ((alone || peers_drain(slot->runtime)) && !plx__mesh_pending(&r->mesh))
         plx_store_release(&slot->reached, PLX__REACHED_DRAINED);
 }
 
 void plx__runtime_follow(struct plx_reactor *r)
 {
-    struct plx__slot *slot = &r->runtime->slots[r->index];
+    struct plx__slot *slot = &r->runtime->slots[r->mesh.index];
     uint32_t phase = plx_load_acquire(r->phase);
     if (phase >= PLX__STOP_ADMITTING && r->followed < PLX__STOP_ADMITTING) {
         plx__reactor_tell_stoppers(r, PLX__STOP_ADMITTING);
@@ -245,6 +247,7 @@ void plx__runtime_follow(struct plx_reactor *r)
     if (phase >= PLX__STOP_DRAINING && r->followed < PLX__STOP_DRAINING) {
         plx__reactor_tell_stoppers(r, PLX__STOP_DRAINING);
         r->io->refuses = true;
+        r->mesh.closed = true;
         r->followed = PLX__STOP_DRAINING;
         plx_store_release(&slot->reached, PLX__REACHED_DRAINING);
     }
@@ -524,7 +527,7 @@ int plx_reactor_adopt(struct plx_runtime *rt, uint32_t index, struct plx_reactor
 
 int plx_reactor_abandon(struct plx_reactor *r, uint64_t within_ns)
 {
-    struct plx__slot *slot = &r->runtime->slots[r->index];
+    struct plx__slot *slot = &r->runtime->slots[r->mesh.index];
     PLX_ASSERT(r->adopted && !r->in_turn);
     uint64_t until = deadline_in(within_ns);
     plx_store_relaxed(&slot->own_phase, PLX__STOP_DRAINING);

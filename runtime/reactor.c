@@ -108,7 +108,7 @@ int plx_reactor_poll(struct plx_reactor *r)
     struct plx_reactor *outer = current;
     current = r;
 
-    uint32_t work = plx__mesh_in(r);
+    uint32_t work = plx__mesh_take(&r->mesh, r);
     work += plx__io_poll(r->io);
     if (r->poller_first != NULL)
         work += run_pollers(r);
@@ -144,7 +144,8 @@ struct plx_reactor *plx_reactor_self(void)
     return current;
 }
 
-/* --- ops: the reactor's face of the seam -------------------------------------------------------
+/* --- ops and posts: the reactor's face of what it holds
+ * -------------------------------------------------------
  */
 
 int plx_op_submit(struct plx_reactor *r, struct plx_op *op)
@@ -155,6 +156,12 @@ int plx_op_submit(struct plx_reactor *r, struct plx_op *op)
 void plx_op_cancel(struct plx_reactor *r, struct plx_op *op)
 {
     plx__io_cancel(r->io, op);
+}
+
+int plx_mesh_post(struct plx_reactor *from, uint32_t to, plx_post_fn fn, const void *body,
+                  size_t bytes)
+{
+    return plx__mesh_post(&from->mesh, to, fn, body, bytes);
 }
 
 int plx_group_create(struct plx_reactor *r, uint32_t count, uint32_t bytes, uint16_t *out)
@@ -316,7 +323,7 @@ uint64_t plx_reactor_now_ns(struct plx_reactor *r)
 
 uint32_t plx_reactor_index(const struct plx_reactor *r)
 {
-    return r->index;
+    return r->mesh.index;
 }
 
 int plx_reactor_cpu(const struct plx_reactor *r)
@@ -389,10 +396,10 @@ void plx_reactor_read_stats(const struct plx_reactor *r, struct plx_reactor_stat
         .ops_completed = plx_load_relaxed(&c->ops_completed),
         .ops_refused = plx_load_relaxed(&c->ops_refused),
         .kernel_entries = plx_load_relaxed(&c->kernel_entries),
-        .posts_in = plx_load_relaxed(&c->posts_in),
-        .posts_out = plx_load_relaxed(&c->posts_out),
-        .posts_refused = plx_load_relaxed(&c->posts_refused),
-        .posts_lost = plx_load_relaxed(&c->posts_lost),
+        .posts_in = plx_load_relaxed(&r->mesh.posts_in),
+        .posts_out = plx_load_relaxed(&r->mesh.posts_out),
+        .posts_refused = plx_load_relaxed(&r->mesh.posts_refused),
+        .posts_lost = plx_load_relaxed(&r->mesh.posts_lost),
         .timers_fired = plx_load_relaxed(&c->timers_fired),
         .downgrades = r->io->note_count,
         .hot_refused = plx_load_relaxed(&c->hot_refused),

@@ -12,11 +12,10 @@
 #define POLLUX_REACTOR_INTERNAL_H
 
 #include "runtime/io/io_internal.h"
-#include "runtime/mesh/cells.h"
+#include "runtime/mesh/mesh_internal.h"
 #include "runtime/reactor.h"
 
-/* Cells taken from one peer, and timers fired, in one turn at the most. */
-#define PLX__TURN_POSTS_MAX  64u
+/* Timers fired in one turn at the most. */
 #define PLX__TURN_TIMERS_MAX 64u
 
 /* --- for the net layer ------------------------------------------------------------------------ */
@@ -73,13 +72,6 @@ void plx__reactor_hot_give(struct plx_reactor *reactor);
 
 /* --- the reactor ------------------------------------------------------------------------------ */
 
-/* A post in a cell. */
-struct plx__post {
-    plx_post_fn fn;
-    uint64_t body[PLX_POST_BYTES / 8];
-};
-PLX_STATIC_ASSERT(sizeof(struct plx__post) == PLX_CELL_BYTES, "a post fills a cell");
-
 /* Written by the owner, read by any thread: each is read whole, so relaxed is enough. */
 struct plx__counters {
     PLX_ATOMIC(uint64_t) turns;
@@ -91,29 +83,16 @@ struct plx__counters {
     PLX_ATOMIC(uint64_t) ops_completed;
     PLX_ATOMIC(uint64_t) ops_refused;
     PLX_ATOMIC(uint64_t) kernel_entries;
-    PLX_ATOMIC(uint64_t) posts_in;
-    PLX_ATOMIC(uint64_t) posts_out;
-    PLX_ATOMIC(uint64_t) posts_refused;
-    PLX_ATOMIC(uint64_t) posts_lost;
     PLX_ATOMIC(uint64_t) timers_fired;
     PLX_ATOMIC(uint64_t) hot_refused;
 };
-
-static inline void plx__bump(PLX_ATOMIC(uint64_t) * counter, uint64_t by)
-{
-    /* One writer: a load and a store, no locked instruction. */
-    plx_store_relaxed(counter, plx_load_relaxed(counter) + by);
-}
 
 struct plx_reactor {
     /* Read-mostly; written while opening. */
     struct plx__io *io;
     struct plx_runtime *runtime;
     const PLX_ATOMIC(uint32_t) * phase; /* the runtime's enum plx__stop_phase */
-    struct plx_cells **in;              /* by sender; NULL for none */
-    struct plx_cells **out;             /* by receiver; NULL until first needed */
-    uint32_t count;                     /* reactors of the runtime */
-    uint32_t index;
+    struct plx__mesh mesh;              /* knows `count` reactors and the `index` of this one */
     int cpu;
     int node;
     bool yields; /* the idle policy: sched_yield rather than nothing */
@@ -129,7 +108,6 @@ struct plx_reactor {
     bool in_turn;
     uint32_t followed; /* the phase last acted upon */
     uint32_t drain_turns;
-    uint32_t self_posts; /* in the ring from itself */
     uint32_t hot_count;
     uint64_t turn_ticks; /* when the last turn ended */
     uint64_t look_ticks; /* before it no timer is due */
@@ -149,22 +127,6 @@ struct plx_reactor {
 /* Runs stoppers for `phase`; the op layer refuses new ops from draining on. */
 void plx__reactor_tell_stoppers(struct plx_reactor *reactor, enum plx__stop_phase phase);
 
-/* --- between reactor, mesh and runtime -------------------------------------------------------- */
-
-/* Calls posts that have arrived; returns how many. */
-uint32_t plx__mesh_in(struct plx_reactor *reactor);
-/* Posts that have arrived and were not called, counted as lost. */
-void plx__mesh_lose(struct plx_reactor *reactor);
-/* Makes the rings into `reactor` from all peers, in its arena. 0 or -ENOMEM. */
-int plx__mesh_open(struct plx_reactor *reactor, uint32_t slots);
-/* Whether posts to `reactor` are waiting. */
-bool plx__mesh_pending(const struct plx_reactor *reactor);
-
-/*
- * In runtime.c. The rings into reactor `to` (one per sender), or NULL and why: -EAGAIN it has not
- * started, -ESHUTDOWN it has ended. Any thread.
- */
-struct plx_cells **plx__runtime_rings(struct plx_runtime *runtime, uint32_t to, int *why);
 /* In runtime.c: acts on a phase that the runtime has set; called by the turn. */
 void plx__runtime_follow(struct plx_reactor *reactor);
 

@@ -234,12 +234,13 @@ struct plx_reactor *plx_runtime_reactor(const struct plx_runtime *rt, uint32_t i
     return plx_load_acquire(&slot->reactor);
 }
 
-struct plx_cells **plx__runtime_rings(struct plx_runtime *rt, uint32_t to, int *why)
+struct plx_cells **plx__runtime_rings(uint32_t to, int *why, void *ctx)
 {
+    struct plx_runtime *rt = ctx;
     /* Acquire: pairs with the release in plx__reactor_open; the rings are initialised. */
     uint32_t life = plx_load_acquire(&rt->slots[to].life);
     if (life == PLX__SLOT_RUNNING)
-        return plx_load_acquire(&rt->slots[to].reactor)->in;
+        return plx_load_acquire(&rt->slots[to].reactor)->mesh.in;
     *why = life == PLX__SLOT_ENDED || life == PLX__SLOT_LEAKED ? -ESHUTDOWN : -EAGAIN;
     return NULL;
 }
@@ -265,17 +266,17 @@ static void explain_caps(const struct plx_reactor *r, plx_text_fn sink, void *ct
 void plx_reactor_explain(const struct plx_reactor *r, plx_text_fn sink, void *ctx)
 {
     const struct plx_settings *settings = &r->runtime->settings;
-    const struct plx_plan_reactor *planned = &r->runtime->plan->reactors[r->index];
-    plx_text_line(sink, ctx, "reactor %u: cpu %d, node %d, %s, %s", r->index, r->cpu, r->node,
+    const struct plx_plan_reactor *planned = &r->runtime->plan->reactors[r->mesh.index];
+    plx_text_line(sink, ctx, "reactor %u: cpu %d, node %d, %s, %s", r->mesh.index, r->cpu, r->node,
                   r->io->mode, r->adopted ? "adopted" : "own thread");
     if ((r->io->caps & PLX_CAP_SQPOLL) != 0)
         plx_text_line(sink, ctx, "  SQ thread on cpu %d%s", planned->sq_cpu,
-                      planned->sq_leader != (int32_t)r->index ? ", shared" : "");
+                      planned->sq_leader != (int32_t)r->mesh.index ? ", shared" : "");
     if ((r->io->caps & PLX_CAP_URING) != 0)
         plx_text_line(sink, ctx, "  %u ring entries", settings->ring_entries);
     explain_caps(r, sink, ctx);
     plx_text_line(sink, ctx, "  idle %s, %u mesh slots from each of %u peers",
-                  r->yields ? "yield" : "spin", settings->mesh_slots, r->count - 1);
+                  r->yields ? "yield" : "spin", settings->mesh_slots, r->mesh.count - 1);
     plx_arena_explain(r->arena, sink, ctx);
     if (r->pin_note[0] != '\0')
         plx_text_line(sink, ctx, "  not got: %s", r->pin_note);

@@ -77,6 +77,9 @@ struct plx_runtime {
     char said[PLX__SAID_MAX][160];
 };
 
+/* In runtime.c: a plx__mesh_find_fn; `ctx` is the runtime. Any thread. */
+struct plx_cells **plx__runtime_rings(uint32_t to, int *why, void *ctx);
+
 /* In lifecycle.c: claims slot `index` and opens its reactor on this thread. */
 int plx__reactor_open(struct plx_runtime *runtime, uint32_t index, bool adopted,
                       struct plx_diag *diag);

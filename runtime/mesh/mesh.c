@@ -4,128 +4,127 @@
 #include <errno.h>
 #include <string.h>
 
-#include "runtime/reactor_internal.h"
+#include "runtime/mesh/mesh_internal.h"
 
-int plx__mesh_open(struct plx_reactor *r, uint32_t slots)
+int plx__mesh_open(struct plx__mesh *mesh, struct plx_arena *arena, uint32_t slots)
 {
-    size_t pointers = r->count * sizeof(struct plx_cells *);
-    r->in = plx_arena_carve(r->arena, pointers, PLX_CACHE_LINE);
-    r->out = plx_arena_carve(r->arena, pointers, PLX_CACHE_LINE);
-    if (r->in == NULL || r->out == NULL)
+    size_t pointers = mesh->count * sizeof(struct plx_cells *);
+    mesh->in = plx_arena_carve(arena, pointers, PLX_CACHE_LINE);
+    mesh->out = plx_arena_carve(arena, pointers, PLX_CACHE_LINE);
+    if (mesh->in == NULL || mesh->out == NULL)
         return -ENOMEM;
-    for (uint32_t i = 0; i < r->count; i++) {
-        void *memory = plx_arena_carve(r->arena, plx_cells_bytes(slots), PLX_CACHE_LINE);
+    for (uint32_t i = 0; i < mesh->count; i++) {
+        void *memory = plx_arena_carve(arena, plx_cells_bytes(slots), PLX_CACHE_LINE);
         if (memory == NULL)
             return -ENOMEM;
-        int rc = plx_cells_init(memory, slots, &r->in[i]);
+        int rc = plx_cells_init(memory, slots, &mesh->in[i]);
         if (rc != 0)
             return rc;
     }
-    r->out[r->index] = r->in[r->index];
+    mesh->out[mesh->index] = mesh->in[mesh->index];
     return 0;
 }
 
-static uint32_t take_from(struct plx_reactor *r, struct plx_cells *ring)
+static uint32_t take_from(struct plx_cells *ring, uint32_t max, struct plx_reactor *here)
 {
     uint32_t taken = 0;
-    const struct plx__post *post = plx_cells_peek(ring);
-    while (post != NULL && taken < PLX__TURN_POSTS_MAX) {
-        post->fn(r, post->body);
+    while (taken < max) {
+        const struct plx__post *post = plx_cells_peek(ring);
+        if (post == NULL)
+            break;
+        post->fn(here, post->body);
         plx_cells_consume(ring);
         taken++;
-        post = plx_cells_peek(ring);
     }
     return taken;
 }
 
-uint32_t plx__mesh_in(struct plx_reactor *r)
+uint32_t plx__mesh_take(struct plx__mesh *mesh, struct plx_reactor *here)
 {
     uint32_t taken = 0;
-    for (uint32_t i = 0; i < r->count; i++) {
-        if (i == r->index)
+    for (uint32_t i = 0; i < mesh->count; i++) {
+        if (i == mesh->index)
             continue;
-        if (PLX_UNLIKELY(plx_cells_peek(r->in[i]) != NULL))
-            taken += take_from(r, r->in[i]);
+        if (PLX_UNLIKELY(plx_cells_peek(mesh->in[i]) != NULL))
+            taken += take_from(mesh->in[i], PLX__TURN_POSTS_MAX, here);
     }
-    if (PLX_UNLIKELY(r->self_posts != 0)) {
+    if (PLX_UNLIKELY(mesh->self_posts != 0)) {
         /* What it posts to itself meanwhile waits for the next turn. */
-        uint32_t waiting = r->self_posts;
-        for (; waiting != 0; waiting--) {
-            const struct plx__post *post = plx_cells_peek(r->in[r->index]);
-            post->fn(r, post->body);
-            plx_cells_consume(r->in[r->index]);
-            r->self_posts--;
-            taken++;
-        }
+        uint32_t waiting = mesh->self_posts;
+        waiting = waiting < PLX__TURN_POSTS_MAX ? waiting : PLX__TURN_POSTS_MAX;
+        uint32_t own = take_from(mesh->in[mesh->index], waiting, here);
+        mesh->self_posts -= own;
+        taken += own;
     }
     if (taken != 0)
-        plx__bump(&r->counters.posts_in, taken);
+        plx__bump(&mesh->posts_in, taken);
     return taken;
 }
 
-bool plx__mesh_pending(const struct plx_reactor *r)
+bool plx__mesh_pending(const struct plx__mesh *mesh)
 {
-    for (uint32_t i = 0; i < r->count; i++) {
-        if (plx_cells_peek(r->in[i]) != NULL)
+    for (uint32_t i = 0; i < mesh->count; i++) {
+        if (plx_cells_peek(mesh->in[i]) != NULL)
             return true;
     }
     return false;
 }
 
-void plx__mesh_lose(struct plx_reactor *r)
+void plx__mesh_lose(struct plx__mesh *mesh)
 {
-    for (uint32_t i = 0; i < r->count; i++) {
-        while (plx_cells_peek(r->in[i]) != NULL) {
-            plx_cells_consume(r->in[i]);
-            plx__bump(&r->counters.posts_lost, 1);
+    for (uint32_t i = 0; i < mesh->count; i++) {
+        while (plx_cells_peek(mesh->in[i]) != NULL) {
+            plx_cells_consume(mesh->in[i]);
+            plx__bump(&mesh->posts_lost, 1);
         }
     }
-    r->self_posts = 0;
+    mesh->self_posts = 0;
 }
 
 /* The first post to a peer, or one to a peer that has not started. */
-static PLX_COLD int find_ring(struct plx_reactor *from, uint32_t to)
+static PLX_COLD int find_ring(struct plx__mesh *mesh, uint32_t to)
 {
     int why = 0;
-    struct plx_cells **rings = plx__runtime_rings(from->runtime, to, &why);
-    if (rings == NULL)
-        return why;
-    from->out[to] = rings[from->index];
-    return 0;
+    struct plx_cells **rings = mesh->find(to, &why, mesh->ctx);
+    if (rings != NULL) {
+        mesh->out[to] = rings[mesh->index];
+        return 0;
+    }
+    plx__bump(&mesh->posts_refused, why == -EAGAIN);
+    return why;
 }
 
-static PLX_COLD int refuse(struct plx_reactor *from, uint32_t to)
+/* A full ring: of a peer that is slow, or of one that has ended and reads no more. */
+static PLX_COLD int refuse(struct plx__mesh *mesh, uint32_t to)
 {
     int why = 0;
-    if (plx__runtime_rings(from->runtime, to, &why) == NULL)
+    if (mesh->find(to, &why, mesh->ctx) == NULL)
         return why;
-    plx__bump(&from->counters.posts_refused, 1);
+    plx__bump(&mesh->posts_refused, 1);
     return -EAGAIN;
 }
 
-int plx_mesh_post(struct plx_reactor *from, uint32_t to, plx_post_fn fn, const void *body,
-                  size_t bytes)
+int plx__mesh_post(struct plx__mesh *mesh, uint32_t to, plx_post_fn fn, const void *body,
+                   size_t bytes)
 {
-    if (PLX_UNLIKELY(to >= from->count || bytes > PLX_POST_BYTES))
+    if (PLX_UNLIKELY(to >= mesh->count || bytes > PLX_POST_BYTES))
         return -EINVAL;
-    if (PLX_UNLIKELY(from->followed >= PLX__STOP_DRAINING))
+    if (PLX_UNLIKELY(mesh->closed))
         return -ESHUTDOWN;
-    if (PLX_UNLIKELY(from->out[to] == NULL)) {
-        int rc = find_ring(from, to);
-        if (rc != 0) {
-            plx__bump(&from->counters.posts_refused, rc == -EAGAIN);
+    if (PLX_UNLIKELY(mesh->out[to] == NULL)) {
+        int rc = find_ring(mesh, to);
+        if (rc != 0)
             return rc;
-        }
     }
 
-    struct plx__post *post = plx_cells_reserve(from->out[to]);
+    struct plx__post *post = plx_cells_reserve(mesh->out[to]);
     if (PLX_UNLIKELY(post == NULL))
-        return refuse(from, to);
+        return refuse(mesh, to);
     post->fn = fn;
     if (bytes != 0)
         memcpy(post->body, body, bytes);
-    plx_cells_commit(from->out[to]);
-    from->self_posts += to == from->index;
-    plx__bump(&from->counters.posts_out, 1);
+    plx_cells_commit(mesh->out[to]);
+    mesh->self_posts += to == mesh->index;
+    plx__bump(&mesh->posts_out, 1);
     return 0;
 }
