@@ -71,7 +71,8 @@ ALL_LDFLAGS = -pthread -Wl,--as-needed $(SANFLAGS) $(LDFLAGS)
 
 LIB_SRC  := $(sort $(wildcard alloc/*.c runtime/*.c runtime/*/*.c net/*.c))
 LIB_OBJ  := $(LIB_SRC:%.c=$(B)/obj/%.o)
-TOOL_SRC := $(sort $(wildcard tools/*.c tools/*/*.c))
+# tools/examples/*.c are programs by themselves.
+TOOL_SRC := $(sort $(wildcard tools/*.c tools/bench/*.c))
 TOOL_OBJ := $(TOOL_SRC:%.c=$(B)/obj/%.o)
 # test/**/test_*.c and stress_*.c are programs; what else lies in test/ is linked into each of them.
 TEST_MAIN := $(sort $(shell find test -name 'test_*.c' -o -name 'stress_*.c' 2>/dev/null))
@@ -152,13 +153,16 @@ bench: $(B)/pollux
 $(B)/test/%: $(B)/obj/test/%.o $(TEST_OBJ) $(B)/libpollux.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(PKG_LIBS) -lcmocka -lm -o $@
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(PKG_LIBS) -lcmocka -ljansson -lm -o $@
+
+# What the commands share is no part of the library.
+$(filter $(B)/test/tools/%,$(TEST_BIN)): $(B)/obj/tools/cli.o
 
 tests: $(TEST_BIN)
 
 # Some tests start the command, so it is built too.
 TEST_TIMEOUT ?= 120
-RUN_TESTS = scripts/run-tests --timeout $(TEST_TIMEOUT) $(if $(ONLY),--only $(call quote,$(ONLY)))
+RUN_TESTS = POLLUX_TEST_BINARY=$(B)/pollux scripts/run-tests --timeout $(TEST_TIMEOUT) $(if $(ONLY),--only $(call quote,$(ONLY)))
 check: all tests
 	@$(if $(TEST_BIN),,echo 'there is no test' >&2; exit 1;) $(RUN_TESTS) $(TEST_BIN)
 
