@@ -228,11 +228,16 @@ static void drain(struct plx_reactor *r, struct plx__slot *slot)
             r->io->ops->cancel_all(r->io);
         return;
     }
+    /* What was put off to the turn's end may yet close a descriptor or call its owner. */
+    if (r->deferred_first != NULL)
+        return;
     /* Alone, it need not wait for the others; what they send from now on is counted as lost. */
     bool alone =
         r->phase == &slot->own_phase && plx_load_relaxed(&slot->runtime->phase) == PLX__STOP_NONE;
-    if ((alone || peers_drain(slot->runtime)) && !plx__mesh_pending(&r->mesh))
+    if ((alone || peers_drain(slot->runtime)) && !plx__mesh_pending(&r->mesh)) {
+        r->io->drained = true;
         plx_store_release(&slot->reached, PLX__REACHED_DRAINED);
+    }
 }
 
 void plx__runtime_follow(struct plx_reactor *r)

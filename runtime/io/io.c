@@ -144,7 +144,7 @@ int plx__io_submit(struct plx__io *io, struct plx_op *op)
 {
     PLX_ASSERT_HOT(plx_op_state(op) == PLX_OP_IDLE || plx_op_state(op) == PLX_OP_DONE);
     PLX_ASSERT_HOT(op->code != PLX_OP_NONE && op->code < PLX_OP_CODE_COUNT);
-    if (PLX_UNLIKELY(io->refuses && op->code != PLX_OP_CLOSE))
+    if (PLX_UNLIKELY(io->refuses && (op->code != PLX_OP_CLOSE || io->drained)))
         return -ESHUTDOWN;
 
     op->state = PLX_OP_QUEUED;

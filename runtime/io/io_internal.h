@@ -121,7 +121,8 @@ struct plx__io {
     uint32_t fd_limit; /* entries of fd_uses */
     uint32_t caps;     /* PLX_CAP_ bits in use */
     uint16_t home;
-    bool refuses;    /* stopping: submit returns -ESHUTDOWN */
+    bool refuses;    /* stopping: submit returns -ESHUTDOWN, but for closes */
+    bool drained;    /* stopped: for closes too, as nobody would see them through */
     int32_t ring_fd; /* -1 where there is none */
     /* Owner's, hot. */
     uint32_t
