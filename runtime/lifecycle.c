@@ -130,6 +130,7 @@ static void fill_reactor(struct plx_reactor *r, struct plx__slot *slot, bool ado
     r->node = (int)planned->node;
     r->yields = rt->plan->idle == PLX_IDLE_YIELD;
     r->adopted = adopted;
+    r->gaps = r->adopted || r->yields;
     r->hot_max = rt->settings.hot_max;
     r->arena = &slot->arena;
     r->pin_note = slot->pin_note;
@@ -285,6 +286,8 @@ static bool wait_for_go(struct plx_runtime *rt)
 
 static void turn_until_teardown(struct plx_runtime *rt, struct plx_reactor *r)
 {
+    /* Opening, and waiting for the others, was no turn. */
+    r->turn_ticks = plx_ticks();
     while (plx_load_relaxed(&rt->phase) < PLX__STOP_TEARDOWN) {
         if (plx_reactor_poll(r) == 0)
             plx_reactor_idle(r);

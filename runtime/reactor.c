@@ -32,25 +32,48 @@ static uint64_t ticks_before(const struct plx_reactor *r, uint64_t ns)
     return ticks < 1e18 ? (uint64_t)ticks : (uint64_t)1e18;
 }
 
+/* Moves what is due, up to a turn's share, to the list of its own. */
+static void take_due(struct plx_reactor *r, uint64_t now)
+{
+    struct plx_timer *last = NULL;
+    struct plx_timer *next = r->timer_first;
+    uint32_t count = 0;
+    for (; next != NULL && next->at_ns <= now && count < PLX__TURN_TIMERS_MAX; count++) {
+        last = next;
+        next = next->next;
+    }
+    if (last == NULL)
+        return;
+    r->due_first = r->timer_first;
+    last->next = NULL;
+    r->timer_first = next;
+    if (next != NULL)
+        next->prev = NULL;
+    else
+        r->timer_last = NULL;
+}
+
 static uint32_t fire_timers(struct plx_reactor *r)
 {
-    if (r->turn_ticks < r->look_ticks)
+    /* Where time passes between turns, the end of the last one says nothing of now. */
+    uint64_t ticks = r->gaps ? plx_ticks() : r->turn_ticks;
+    if (ticks < r->look_ticks)
         return 0;
     uint64_t now = r->io->ops->clock_ns(r->io);
-    uint32_t fired = 0;
+    take_due(r, now);
     /* Those armed meanwhile with a time in the past wait for the next turn. */
-    struct plx_timer *timer = r->timer_first;
-    while (timer != NULL && timer->at_ns <= now && fired < PLX__TURN_TIMERS_MAX) {
+    uint32_t fired = 0;
+    struct plx_timer *timer = r->due_first;
+    for (; timer != NULL; timer = r->due_first) {
         plx_timer_disarm(r, timer);
         timer->fn(timer, timer->ctx);
         fired++;
-        timer = r->timer_first;
     }
     if (fired != 0) {
         plx__bump(&r->counters.timers_fired, fired);
         r->look_ticks = 0;
-    } else if (timer != NULL) {
-        r->look_ticks = r->turn_ticks + ticks_before(r, timer->at_ns - now);
+    } else {
+        r->look_ticks = ticks + ticks_before(r, r->timer_first->at_ns - now);
     }
     return fired;
 }
@@ -248,12 +271,14 @@ void plx_timer_disarm(struct plx_reactor *r, struct plx_timer *timer)
         return;
     if (timer->next != NULL)
         timer->next->prev = timer->prev;
-    else
+    else if (r->timer_last == timer)
         r->timer_last = timer->prev;
     if (timer->prev != NULL)
         timer->prev->next = timer->next;
-    else
+    else if (r->timer_first == timer)
         r->timer_first = timer->next;
+    else
+        r->due_first = timer->next;
     timer->armed = false;
 }
 

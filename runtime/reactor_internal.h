@@ -97,6 +97,7 @@ struct plx_reactor {
     int node;
     bool yields; /* the idle policy: sched_yield rather than nothing */
     bool adopted;
+    bool gaps; /* time passes between turns: it yields, or its thread has other things to do */
     uint32_t hot_max;
     uint64_t stall_ticks;
     double ticks_per_ns;
@@ -115,6 +116,7 @@ struct plx_reactor {
     struct plx_poller *poller_next; /* while pollers run: the one after the running one */
     struct plx_timer *timer_first;  /* soonest first */
     struct plx_timer *timer_last;
+    struct plx_timer *due_first; /* while timers fire: those of this turn */
     struct plx__deferred *deferred_first;
     struct plx__deferred *deferred_last;
     struct plx__stopper *stopper_first;
