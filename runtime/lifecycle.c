@@ -222,20 +222,32 @@ static bool peers_drain(const struct plx_runtime *rt)
     return true;
 }
 
+/* Whether all posts have been called that this reactor owes a call before it ends. */
+static bool posts_arrived(struct plx_reactor *r, struct plx__slot *slot)
+{
+    const struct plx_runtime *rt = slot->runtime;
+    bool alone = r->phase == &slot->own_phase && plx_load_relaxed(&rt->phase) == PLX__STOP_NONE;
+    if (!alone)
+        return peers_drain(rt) && !plx__mesh_pending(&r->mesh);
+    /*
+     * Alone, it waits neither for the others to stop nor for a pause in what they send: after so
+     * many turns a full ring that it began with is empty. What comes later is counted as lost.
+     */
+    return r->drain_turns > rt->settings.mesh_slots / PLX__TURN_POSTS_MAX || !plx__mesh_pending(&r->mesh);
+}
+
 static void drain(struct plx_reactor *r, struct plx__slot *slot)
 {
+    uint32_t turn = r->drain_turns++;
     if (r->io->in_flight != 0) {
-        if (r->drain_turns++ % CANCEL_EVERY == 0)
+        if (turn % CANCEL_EVERY == 0)
             r->io->ops->cancel_all(r->io);
         return;
     }
     /* What was put off to the turn's end may yet close a descriptor or call its owner. */
     if (r->deferred_first != NULL)
         return;
-    /* Alone, it need not wait for the others; what they send from now on is counted as lost. */
-    bool alone =
-        r->phase == &slot->own_phase && plx_load_relaxed(&slot->runtime->phase) == PLX__STOP_NONE;
-    if ((alone || peers_drain(slot->runtime)) && !plx__mesh_pending(&r->mesh)) {
+    if (posts_arrived(r, slot)) {
         r->io->drained = true;
         plx_store_release(&slot->reached, PLX__REACHED_DRAINED);
     }

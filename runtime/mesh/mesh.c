@@ -73,7 +73,9 @@ bool plx__mesh_pending(const struct plx__mesh *mesh)
 void plx__mesh_lose(struct plx__mesh *mesh)
 {
     for (uint32_t i = 0; i < mesh->count; i++) {
-        while (plx_cells_peek(mesh->in[i]) != NULL) {
+        /* No more than a ring's worth: a peer that goes on sending is not waited for. */
+        uint32_t left = plx_cells_slots(mesh->in[i]);
+        for (; left != 0 && plx_cells_peek(mesh->in[i]) != NULL; left--) {
             plx_cells_consume(mesh->in[i]);
             plx__bump(&mesh->posts_lost, 1);
         }

@@ -32,7 +32,8 @@ typedef void (*plx_post_fn)(struct plx_reactor *here, const void *body);
  * order sent, all of them, unless the receiver stops. Cost: hot; a copy and one store that the
  * receiver sees; wait-free; no system call. Errors: -EAGAIN the ring is full or the receiver has
  * not started: try again in a later turn (counted); -EINVAL `to` or `bytes` out of range;
- * -ESHUTDOWN the sender or the receiver has stopped.
+ * -ESHUTDOWN the sender has stopped, or the receiver has: as the sender does not look, what still
+ * fits into the ring of a receiver that has just ended is taken, and lost.
  */
 PLX_API PLX_MUST_CHECK int plx_mesh_post(struct plx_reactor *from, uint32_t to, plx_post_fn fn,
                                          const void *body, size_t bytes);
