@@ -13,8 +13,8 @@
 #define CANCEL_EVERY 64u
 /* How long a start that failed waits for the reactors that had begun. */
 #define ROLLBACK_NS 5000000000u
-/* What a reactor is given to leave its last turn, beyond the deadline. */
-#define GRACE_NS 200000000u
+/* What a reactor is given to take its next step, beyond the deadline. */
+#define GRACE_NS 150000000u
 
 static uint64_t monotonic_ns(void)
 {
@@ -206,6 +206,17 @@ void plx__reactor_close(struct plx__slot *slot)
     plx_store_release(&slot->life, PLX__SLOT_ENDED);
 }
 
+/*
+ * On the owner's thread: something did not end. The ring is closed, since its SQ thread would spin
+ * for ever; what the kernel may still write to, the arena, is never given back.
+ */
+static void leak(struct plx__slot *slot)
+{
+    struct plx_reactor *r = plx_load_relaxed(&slot->reactor);
+    r->io->ops->close(r->io);
+    plx_store_release(&slot->life, PLX__SLOT_LEAKED);
+}
+
 /* --- following the end
  * ------------------------------------------------------------------------------ */
 
@@ -327,8 +338,10 @@ static void *thread_main(void *argument)
     report(slot, &slot->ready, &slot->start_rc, rc < 0 ? rc : 0);
 
     turn_until_teardown(rt, r);
-    if (plx_load_relaxed(&slot->reached) != PLX__REACHED_DRAINED) {
-        plx_store_release(&slot->life, PLX__SLOT_LEAKED);
+    /* One that was given up calls nobody any more: who stopped the runtime has gone on. */
+    if (plx_load_relaxed(&slot->reached) != PLX__REACHED_DRAINED ||
+        plx_load_relaxed(&slot->life) == PLX__SLOT_LEAKED) {
+        leak(slot);
         return NULL;
     }
     if (slot->started && rt->opts.on_stop != NULL)
@@ -466,6 +479,41 @@ static int64_t await_all(const struct plx_runtime *rt, uint32_t reached, uint64_
     return behind;
 }
 
+/*
+ * Running reactors that have not come so far are waited for no longer, by their peers neither: one
+ * that hangs must not keep the others from ending well. Returns the first, or -1.
+ */
+static int64_t give_up(struct plx_runtime *rt, uint32_t reached)
+{
+    int64_t first = find_behind(rt, reached);
+    for (int64_t i = first; i >= 0; i = find_behind(rt, reached))
+        plx_store_release(&rt->slots[i].life, PLX__SLOT_LEAKED);
+    return first;
+}
+
+/*
+ * Walks all through the phases. Returns the first reactor that did not come along in time, or -1;
+ * behind the deadline the others have a grace to end by themselves.
+ */
+static int64_t walk_phases(struct plx_runtime *rt, uint64_t until_ns)
+{
+    int64_t behind = -1;
+    plx_store_release(&rt->phase, PLX__STOP_ADMITTING);
+    if (await_all(rt, PLX__REACHED_ADMITTING, until_ns) >= 0) {
+        behind = give_up(rt, PLX__REACHED_ADMITTING);
+        until_ns = deadline_in(GRACE_NS);
+    }
+    plx_store_release(&rt->phase, PLX__STOP_DRAINING);
+    int64_t late = await_all(rt, PLX__REACHED_DRAINED, until_ns);
+    if (late >= 0) {
+        behind = behind >= 0 ? behind : late;
+        if (give_up(rt, PLX__REACHED_DRAINING) >= 0)
+            (void)await_all(rt, PLX__REACHED_DRAINED, deadline_in(GRACE_NS));
+    }
+    plx_store_release(&rt->phase, PLX__STOP_TEARDOWN);
+    return behind;
+}
+
 /* A thread that left its loop is joined; one that does not within the grace is left to itself. */
 static int64_t gather_threads(struct plx_runtime *rt, uint64_t until_ns)
 {
@@ -494,18 +542,10 @@ int plx_runtime_stop(struct plx_runtime *rt, uint64_t within_ns, struct plx_diag
     if (plx_load_relaxed(&rt->phase) == PLX__STOP_TEARDOWN)
         return 0;
 
-    int64_t behind = -1;
-    for (uint32_t phase = PLX__STOP_ADMITTING; phase <= PLX__STOP_DRAINING; phase++) {
-        plx_store_release(&rt->phase, phase);
-        uint32_t goal =
-            phase == PLX__STOP_ADMITTING ? PLX__REACHED_ADMITTING : PLX__REACHED_DRAINED;
-        int64_t late = await_all(rt, goal, until);
-        behind = late >= 0 ? late : behind;
-    }
-    plx_store_release(&rt->phase, PLX__STOP_TEARDOWN);
+    int64_t behind = walk_phases(rt, until);
     uint64_t grace = deadline_in(GRACE_NS);
     int64_t lost = gather_threads(rt, until > grace ? until : grace);
-    behind = lost >= 0 ? lost : behind;
+    behind = behind >= 0 ? behind : lost;
     if (behind >= 0)
         return plx_diag_set(diag, -ETIMEDOUT, "reactor",
                             "reactor %d did not end within %llu ms; its memory is not used again",
@@ -555,7 +595,7 @@ int plx_reactor_abandon(struct plx_reactor *r, uint64_t within_ns)
     while (plx_load_relaxed(&slot->reached) != PLX__REACHED_DRAINED) {
         (void)plx_reactor_poll(r);
         if (monotonic_ns() >= until && plx_load_relaxed(&slot->reached) != PLX__REACHED_DRAINED) {
-            plx_store_release(&slot->life, PLX__SLOT_LEAKED);
+            leak(slot);
             return -ETIMEDOUT;
         }
     }

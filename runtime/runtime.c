@@ -151,19 +151,19 @@ void plx_runtime_destroy(struct plx_runtime *rt)
         return;
     bool leaked = false;
     for (uint32_t i = 0; i < rt->count; i++) {
-        struct plx__slot *slot = &rt->slots[i];
-        uint32_t life = plx_load_acquire(&slot->life);
+        uint32_t life = plx_load_acquire(&rt->slots[i].life);
         PLX_ASSERT(life != PLX__SLOT_RUNNING && life != PLX__SLOT_OPENING);
         leaked |= life == PLX__SLOT_LEAKED;
-        if (life == PLX__SLOT_ENDED)
-            plx_arena_fini(&slot->arena);
     }
-    plx_plan_destroy(rt->plan);
-    rt->plan = NULL;
-    plx_machine_destroy(rt->own_machine);
-    /* A reactor that did not end may still look at its slot and at the phase. */
+    /* A reactor that did not end may still look at all of it, and post to its peers' rings. */
     if (leaked)
         return;
+    for (uint32_t i = 0; i < rt->count; i++) {
+        if (plx_load_relaxed(&rt->slots[i].life) == PLX__SLOT_ENDED)
+            plx_arena_fini(&rt->slots[i].arena);
+    }
+    plx_plan_destroy(rt->plan);
+    plx_machine_destroy(rt->own_machine);
     sem_destroy(&rt->stop_signal);
     pthread_cond_destroy(&rt->changed);
     pthread_mutex_destroy(&rt->lock);

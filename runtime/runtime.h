@@ -70,13 +70,17 @@ PLX_API int plx_runtime_wait(struct plx_runtime *runtime, uint64_t within_ns);
  * Ends all started reactors in three phases with a barrier between: nothing new is admitted; what
  * is in flight is cancelled and what was posted arrives; all is taken down. Streams get their
  * on_close. Adopted reactors take part while their threads poll them, and leave by
- * plx_reactor_abandon. Returns 0, or -ETIMEDOUT when some reactor did not come along within
- * `within_ns`: `diag` names it, and its memory is never used again. Calling it twice is harmless.
+ * plx_reactor_abandon. Returns 0, or, up to half a second after `within_ns`, -ETIMEDOUT when some
+ * reactor did not come along in time: `diag` names it, the others have ended, and its memory is
+ * never used again. Calling it twice is harmless.
  */
 PLX_API int plx_runtime_stop(struct plx_runtime *runtime, uint64_t within_ns,
                              struct plx_diag *diag);
 
-/* Frees everything. After plx_runtime_stop, with no adopted reactor left; NULL is harmless. */
+/*
+ * Frees everything; nothing when a reactor has not ended, since that may still look at any of it.
+ * After plx_runtime_stop, with no adopted reactor left; NULL is harmless.
+ */
 PLX_API void plx_runtime_destroy(struct plx_runtime *runtime);
 
 /*

@@ -18,7 +18,7 @@ enum plx__slot_life {
     PLX__SLOT_OPENING, /* claimed by a thread */
     PLX__SLOT_RUNNING,
     PLX__SLOT_ENDED, /* its ring is gone; its memory stays until destroy */
-    PLX__SLOT_LEAKED /* did not end in time: neither ring nor memory is touched again */
+    PLX__SLOT_LEAKED /* did not end in time: its memory is given back to nobody */
 };
 
 /* How far a reactor has followed the runtime's end. */
