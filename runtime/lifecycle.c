@@ -101,7 +101,7 @@ static int find_leader(struct plx__slot *slot, const struct plx_plan_reactor *pl
     pthread_mutex_lock(&rt->lock);
     while (!adopted && !leader->opened && !rt->abort)
         pthread_cond_wait(&rt->changed, &rt->lock);
-    bool there = leader->opened && leader->open_rc == 0;
+    bool there = leader->opened && plx_load_acquire(&leader->life) == PLX__SLOT_RUNNING;
     pthread_mutex_unlock(&rt->lock);
     if (!there)
         return plx_diag_set(diag, -EAGAIN, "POLLUX_SQPOLL",
@@ -361,9 +361,32 @@ static void block_signals(sigset_t *before)
     pthread_sigmask(SIG_SETMASK, &all, before);
 }
 
+/* Takes an idle slot for the calling thread to open; false when it is another one's. */
+static bool claim(struct plx__slot *slot)
+{
+    struct plx_runtime *rt = slot->runtime;
+    pthread_mutex_lock(&rt->lock);
+    bool mine = plx_load_relaxed(&slot->life) == PLX__SLOT_IDLE;
+    if (mine)
+        plx_store_relaxed(&slot->life, PLX__SLOT_OPENING);
+    pthread_mutex_unlock(&rt->lock);
+    return mine;
+}
+
+/* What forbids any reactor of this runtime to begin. */
+static int check_startable(const struct plx_runtime *rt, struct plx_diag *diag)
+{
+    if (!rt->machine->is_this_system)
+        return plx_diag_set(diag, -EXDEV, "machine",
+                            "the plan is for another machine (%s): nothing can be started on it",
+                            rt->machine->source);
+    if (plx_load_relaxed(&rt->phase) != PLX__STOP_NONE)
+        return plx_diag_set(diag, -ESHUTDOWN, "runtime", "it was stopped: make a new one");
+    return 0;
+}
+
 static int start_thread(struct plx__slot *slot, struct plx_diag *diag)
 {
-    plx_store_relaxed(&slot->life, PLX__SLOT_OPENING);
     int rc = -pthread_create(&slot->thread, NULL, thread_main, slot);
     if (rc != 0) {
         plx_store_relaxed(&slot->life, PLX__SLOT_IDLE);
@@ -422,19 +445,17 @@ static void join_all(struct plx_runtime *rt)
 
 int plx_runtime_start(struct plx_runtime *rt, struct plx_diag *diag)
 {
-    if (!rt->machine->is_this_system)
-        return plx_diag_set(diag, -EXDEV, "machine",
-                            "the plan is for another machine (%s): nothing can be started on it",
-                            rt->machine->source);
     if (rt->was_started)
         return plx_diag_set(diag, -EBUSY, "runtime", "it was started before");
+    int rc = check_startable(rt, diag);
+    if (rc != 0)
+        return rc;
     rt->was_started = true;
 
     sigset_t before;
     block_signals(&before);
-    int rc = 0;
     for (uint32_t i = 0; i < rt->count && rc == 0; i++) {
-        if (plx_load_acquire(&rt->slots[i].life) == PLX__SLOT_IDLE)
+        if (claim(&rt->slots[i]))
             rc = start_thread(&rt->slots[i], diag);
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -563,20 +584,14 @@ int plx_reactor_adopt(struct plx_runtime *rt, uint32_t index, struct plx_reactor
     if (index >= rt->count)
         return plx_diag_set(diag, -EINVAL, "reactor", "there is no reactor %u: the plan has %u",
                             index, rt->count);
-    if (!rt->machine->is_this_system)
-        return plx_diag_set(diag, -EXDEV, "machine",
-                            "the plan is for another machine (%s): nothing can be started on it",
-                            rt->machine->source);
+    int rc = check_startable(rt, diag);
+    if (rc != 0)
+        return rc;
     struct plx__slot *slot = &rt->slots[index];
-    pthread_mutex_lock(&rt->lock);
-    bool mine = plx_load_acquire(&slot->life) == PLX__SLOT_IDLE;
-    if (mine)
-        plx_store_relaxed(&slot->life, PLX__SLOT_OPENING);
-    pthread_mutex_unlock(&rt->lock);
-    if (!mine)
+    if (!claim(slot))
         return plx_diag_set(diag, -EBUSY, "reactor", "reactor %u is running or has run", index);
 
-    int rc = plx__reactor_open(rt, index, true, diag);
+    rc = plx__reactor_open(rt, index, true, diag);
     if (rc != 0)
         plx_store_release(&slot->life, PLX__SLOT_IDLE);
     report(slot, &slot->opened, &slot->open_rc, rc);

@@ -53,7 +53,8 @@ PLX_API PLX_MUST_CHECK int plx_runtime_create(const struct plx_settings *setting
  * Starts a pinned thread for every reactor of the plan that is not adopted, all signals blocked but
  * the fatal ones, and returns when each has its ring and memory and has run on_start. On an error
  * nothing is left running. Cost: set-up. Errors: -EXDEV the plan is for another machine; -EBUSY
- * started before; what pinning, arena, ring or on_start met, with `diag` naming it.
+ * started before, whether that went well or not; -ESHUTDOWN stopped before; what pinning, arena,
+ * ring or on_start met, with `diag` naming it.
  */
 PLX_API PLX_MUST_CHECK int plx_runtime_start(struct plx_runtime *runtime, struct plx_diag *diag);
 
@@ -86,8 +87,9 @@ PLX_API void plx_runtime_destroy(struct plx_runtime *runtime);
 /*
  * Gives reactor `index` of the plan to the calling thread. Its affinity is checked, never changed:
  * with POLLUX_PIN=require it must be exactly the planned core, with `try` another is recorded.
- * Errors: -EINVAL no such reactor, or affinity; -EBUSY it is running; -EXDEV as plx_runtime_start;
- * what arena or ring met.
+ * Errors: -EINVAL no such reactor, or affinity; -EBUSY it is running or has run; -EXDEV and
+ * -ESHUTDOWN as plx_runtime_start; -EAGAIN it shares the SQ thread of a reactor that is not running
+ * yet; what arena or ring met.
  */
 PLX_API PLX_MUST_CHECK int plx_reactor_adopt(struct plx_runtime *runtime, uint32_t index,
                                              struct plx_reactor **out, struct plx_diag *diag);
