@@ -63,7 +63,9 @@ PLX_API PLX_MUST_CHECK int plx_runtime_start(struct plx_runtime *runtime, struct
 PLX_API void plx_runtime_request_stop(struct plx_runtime *runtime);
 PLX_API bool plx_runtime_is_stopping(const struct plx_runtime *runtime);
 
-/* Sleeps until a stop was requested (0) or `within_ns` passed (-ETIMEDOUT). UINT64_MAX: no limit.
+/*
+ * Sleeps until a stop was requested (0) or `within_ns` passed (-ETIMEDOUT). UINT64_MAX: no limit.
+ * Any thread but a reactor's.
  */
 PLX_API int plx_runtime_wait(struct plx_runtime *runtime, uint64_t within_ns);
 
