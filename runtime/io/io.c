@@ -65,7 +65,12 @@ void plx__io_note(struct plx__io *io, const char *format, ...)
 
 int plx__io_open(const struct plx__io_config *config, struct plx__io **out, struct plx_diag *diag)
 {
+    *out = NULL;
     enum plx_backend_choice choice = config->settings->backend;
+    bool sqpoll_on = config->settings->sqpoll == PLX_SQPOLL_ON;
+    if (choice == PLX_BACKEND_EPOLL && sqpoll_on)
+        return plx_diag_set(diag, -EINVAL, "POLLUX_SQPOLL",
+                            "POLLUX_SQPOLL=on cannot be honoured with POLLUX_BACKEND=epoll");
     if (choice == PLX_BACKEND_EPOLL)
         return plx__epoll_open(config, out, diag);
 
@@ -73,10 +78,11 @@ int plx__io_open(const struct plx__io_config *config, struct plx__io **out, stru
     int rc = plx__uring_open(config, out, &refusal);
     if (rc == 0)
         return 0;
-    if (choice == PLX_BACKEND_URING) {
-        if (diag != NULL)
-            *diag = refusal;
-        return rc;
+    if (choice == PLX_BACKEND_URING || sqpoll_on) {
+        /* What was insisted on is not given up in silence: epoll has no SQ thread. */
+        bool named = !sqpoll_on || strcmp(refusal.what, "POLLUX_SQPOLL") == 0;
+        return plx_diag_set(diag, rc, named ? refusal.what : "POLLUX_SQPOLL", "%s%s",
+                            named ? "" : "POLLUX_SQPOLL=on cannot be honoured: ", refusal.text);
     }
 
     rc = plx__epoll_open(config, out, diag);
@@ -268,7 +274,9 @@ int plx__io_group_create(struct plx__io *io, uint32_t count, uint32_t bytes, uin
     size_t words = (count + 63) / 64;
     size_t total = (size_t)count * bytes;
     size_t tables = words * sizeof(uint64_t) + count * sizeof(uint16_t);
-    if (plx_arena_left(io->arena) < total + tables + 2 * PLX_PAGE)
+    /* All or nothing, as a carve is not undone: pages of alignment and a kernel ring included. */
+    size_t ring = (size_t)count * 16 + PLX_PAGE;
+    if (plx_arena_left(io->arena) < total + tables + ring + 3 * PLX_PAGE)
         return -ENOMEM;
 
     struct plx__group *group = &io->groups[index];

@@ -154,7 +154,7 @@ int plx__epoll_open(const struct plx__io_config *config, struct plx__io **out,
 
 /*
  * Opens the backend that the settings choose: with `auto`, uring, and epoll where io_uring is
- * refused for whatever errno, with a note.
+ * refused for whatever errno, with a note; but not when POLLUX_SQPOLL=on insists on an SQ thread.
  */
 int plx__io_open(const struct plx__io_config *config, struct plx__io **out, struct plx_diag *diag);
 
