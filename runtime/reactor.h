@@ -57,7 +57,7 @@ struct plx_poller {
     bool armed;
 };
 
-/* From the next turn on, `fn` is called in each. `poller` stays in place until disarmed. O(1). */
+/* From the next turn on at the latest, `fn` is called in each. `poller` stays in place until disarmed. O(1). */
 PLX_API void plx_poller_arm(struct plx_reactor *reactor, struct plx_poller *poller,
                             plx_poller_fn fn, void *ctx);
 
@@ -75,13 +75,17 @@ PLX_API int plx_reactor_cpu(const struct plx_reactor *reactor);
 PLX_API int plx_reactor_node(const struct plx_reactor *reactor);
 PLX_API uint32_t plx_reactor_caps(const struct plx_reactor *reactor); /* PLX_CAP_ bits in use */
 PLX_API struct plx_runtime *plx_reactor_runtime(const struct plx_reactor *reactor);
-/* "uring defer", "uring sqpoll", "uring plain" or "epoll". Static. */
+/* "uring defer", "uring sqpoll", "uring coop", "uring plain" or "epoll". Static. */
 PLX_API const char *plx_reactor_mode(const struct plx_reactor *reactor);
 
 /* The reactor's memory on its node. Owner only; what is carved lives as long as the reactor. */
 PLX_API struct plx_arena *plx_reactor_arena(struct plx_reactor *reactor);
 
-/* Counters since the reactor began. Times are in ns. */
+/*
+ * Counters since the reactor began. Times are in ns; a turn's time counts from the end of the turn
+ * before, so that one of an adopted reactor includes what its thread did in between. Those of ops
+ * and kernel_entries are as of the last turn that did work.
+ */
 struct plx_reactor_stats {
     uint64_t turns;
     uint64_t busy_ns;         /* in turns that did work */

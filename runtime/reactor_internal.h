@@ -31,7 +31,10 @@ struct plx__deferred {
     bool queued;
 };
 
-/* Calls `fn` at the end of this turn, or of the next when no turn runs. Once, if queued twice. */
+/*
+ * Calls `fn` at the end of this turn, or of the next when no turn runs, or when a deferred call
+ * queues it. Once, if queued twice.
+ */
 void plx__reactor_defer(struct plx_reactor *reactor, struct plx__deferred *deferred,
                         plx__deferred_fn fn, void *ctx);
 

@@ -58,7 +58,7 @@ enum plx_op_state {
 
 /* Flags of an op, chosen by the caller. */
 #define PLX_QUEUED    0u        /* by the ring: no system call under SQPOLL, else one a turn */
-#define PLX_INLINE    (1u << 0) /* send: tried at once on this core, by the ring if it blocks */
+#define PLX_INLINE    (1u << 0) /* send, no MSG_ bits: tried at once, by the ring if it blocks */
 #define PLX_MULTISHOT (1u << 1) /* accept, recv_group: stays armed; may end at any event */
 
 /* Flags of an event. */
@@ -254,8 +254,8 @@ static inline void plx_op_close(struct plx_op *op, int fd, plx_op_fn fn, void *c
 
 /*
  * Hands `op` to the reactor. On 0 the terminal event will come, in a later turn, never from inside
- * here. Cost: hot; no allocation; no system call, except one send or recv with PLX_INLINE, and on
- * the epoll backend the operation's own attempt. Errors: -EAGAIN the ring is full: submit again in
+ * here. Cost: hot; no allocation; no system call, except one send with PLX_INLINE, and on the
+ * epoll backend the operation's own attempt. Errors: -EAGAIN the ring is full: submit again in
  * a later turn; -EBADF the descriptor is negative, above the limit at start, or being closed;
  * -EOPNOTSUPP the backend has no such operation (files on epoll); -ESHUTDOWN the reactor is
  * stopping. On an error nothing was taken: the op is the caller's, idle, and no event will come.

@@ -122,7 +122,8 @@ static void fill_sqe(struct uring *u, struct plx_op *op, struct io_uring_sqe *sq
 static int uring_submit(struct plx__io *io, struct plx_op *op)
 {
     struct uring *u = uring_of(io);
-    if (op->code == PLX_OP_SEND && (op->flags & PLX_INLINE) != 0) {
+    /* The plain call takes no MSG_ bits: a send with some goes by the ring. */
+    if (op->code == PLX_OP_SEND && (op->flags & PLX_INLINE) != 0 && op->arg == 0) {
         int64_t taken = io->ops->send_now(io, op->fd, op->mem.data, op->len);
         if (taken != -EAGAIN) {
             plx__io_end(io, op, (int32_t)taken);
