@@ -18,9 +18,17 @@ struct entry {
 static const struct entry entries[] = {
     {"topo", plx_cmd_topo, "the machine, the plan with its reasons, what this host really gives"},
     {"env", plx_cmd_env, "the settings in effect, who gave each, and what may be set"},
+    {"echo", plx_cmd_echo, "a TCP echo server, and a client that checks and times it"},
 };
 
 #define ENTRY_COUNT (sizeof(entries) / sizeof(entries[0]))
+
+static const struct entry echo_entries[] = {
+    {"server", plx_cmd_echo_server, "returns every byte to its sender until it is told to end"},
+    {"client", plx_cmd_echo_client, "sends, checks every byte that returns, prints percentiles"},
+};
+
+#define ECHO_ENTRY_COUNT (sizeof(echo_entries) / sizeof(echo_entries[0]))
 
 static void print_entries(const struct entry *table, size_t count, FILE *stream)
 {
@@ -46,14 +54,28 @@ static void print_help(FILE *stream)
           "Settings are POLLUX_ variables of the environment: `pollux env` lists them.\n\n",
           stream);
     plx_cli_print(stream, PLX_CLI_BOLD, "examples");
-    fputs("\n  pollux topo\n  pollux env sqpoll\n", stream);
+    fputs("\n  pollux topo\n  POLLUX_REACTORS=1 pollux echo server --port 8080\n"
+          "  echo hello | nc -N localhost 8080\n",
+          stream);
+}
+
+static void print_echo_help(FILE *stream)
+{
+    fputs("usage: pollux echo server|client [options]\n\n", stream);
+    print_entries(echo_entries, ECHO_ENTRY_COUNT, stream);
+    fputc('\n', stream);
+    plx_cli_print(stream, PLX_CLI_BOLD, "examples");
+    fputs("\n  pollux echo server --port 8080\n"
+          "  pollux echo client --addr 127.0.0.1:8080 --count 10000\n"
+          "  pollux echo client --help\n",
+          stream);
 }
 
 /* Runs the entry that argv[1] names; an unknown word is an error with the nearest one. */
 static int run_entry(const char *name, const struct entry *table, size_t count, int argc,
                      char **argv)
 {
-    const char *words[ENTRY_COUNT + 1] = {NULL};
+    const char *words[ENTRY_COUNT + ECHO_ENTRY_COUNT + 1] = {NULL};
     for (size_t i = 0; i < count; i++) {
         if (strcmp(argv[1], table[i].word) == 0)
             return table[i].run(argc - 1, argv + 1);
@@ -70,6 +92,19 @@ static int run_entry(const char *name, const struct entry *table, size_t count, 
 static bool asks_for_help(const char *word)
 {
     return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0;
+}
+
+int plx_cmd_echo(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_echo_help(stderr);
+        return PLX_EXIT_USAGE;
+    }
+    if (asks_for_help(argv[1])) {
+        print_echo_help(stdout);
+        return PLX_EXIT_OK;
+    }
+    return run_entry("pollux echo", echo_entries, ECHO_ENTRY_COUNT, argc, argv);
 }
 
 static int run(int argc, char **argv)
