@@ -164,6 +164,17 @@ static int probe_entry(struct uring *u, const struct io_uring_sqe *probe)
     return rc;
 }
 
+/* A ring may be had and its use refused, by a filter that knows io_uring_enter only. */
+static int probe_use(struct uring *u, struct plx_diag *diag)
+{
+    struct io_uring_sqe sqe = {.opcode = IORING_OP_NOP, .fd = -1};
+    int rc = probe_entry(u, &sqe);
+    if (rc < 0)
+        return plx_diag_set(diag, rc, "POLLUX_BACKEND", "io_uring_enter: %s%s", strerror(-rc),
+                            setup_remedy(rc));
+    return 0;
+}
+
 /*
  * The kernel checks an entry's flags before it looks its descriptor up: with descriptor -1, EINVAL
  * says that the flag is unknown and EBADF that it is known.
@@ -275,12 +286,15 @@ int plx__uring_open(const struct plx__io_config *config, struct plx__io **out,
     rc = setup_ring(u, config, diag);
     if (rc != 0)
         goto no_ring;
+    rc = probe_use(u, diag);
+    if (rc != 0)
+        goto no_use;
     probe_features(u, config->deny);
     if ((u->io.caps & PLX_CAP_CANCEL_ANY) == 0) {
         u->track = calloc(URING_TRACK_MAX, sizeof(struct plx_op *));
         if (u->track == NULL) {
             rc = plx_diag_set(diag, -ENOMEM, "ops in flight", "no memory for their table");
-            goto no_track;
+            goto no_use;
         }
     }
     take_over_entries(u);
@@ -288,7 +302,7 @@ int plx__uring_open(const struct plx__io_config *config, struct plx__io **out,
     *out = &u->io;
     return 0;
 
-no_track:
+no_use:
     io_uring_queue_exit(&u->ring);
 no_ring:
     plx__io_fini(&u->io);
