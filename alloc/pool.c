@@ -1,0 +1,573 @@
+/* SPDX-License-Identifier: MIT */
+#include "alloc/pool.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NONE PLX_POOL_CLASSES
+
+enum waiter_state { WAITER_IDLE = 0, WAITER_IN_LINE, WAITER_READY };
+
+/* The blocks that wait to go to one home, the longest waiting first. */
+struct plx__pool_away {
+    struct away_link *first;
+    struct away_link *last;
+};
+
+/* The first bytes of a block that waits to go home. */
+struct away_link {
+    struct away_link *next;
+    uint64_t mark; /* away_mark() */
+};
+
+/* --- sizes ------------------------------------------------------------------------------------ */
+
+/* Bytes of the parts of the tables, each rounded up to whole lines. */
+static uint64_t map_bytes(uint64_t pages)
+{
+    return plx_round_up(pages, PLX_CACHE_LINE);
+}
+
+static uint64_t stack_bytes(uint64_t blocks)
+{
+    return plx_round_up(blocks * sizeof(uint32_t), PLX_CACHE_LINE);
+}
+
+static uint64_t away_bytes(uint64_t homes)
+{
+    return plx_round_up(homes * sizeof(struct plx__pool_away), PLX_CACHE_LINE);
+}
+
+void plx_pool_opts_init(struct plx_pool_opts *opts)
+{
+    memset(opts, 0, sizeof(*opts));
+}
+
+struct plx_pool_needs plx_pool_measure(const struct plx_pool_quota *quota,
+                                       const struct plx_pool_opts *opts)
+{
+    const struct plx_pool_needs nothing = {0};
+    struct plx_pool_needs needs = {0};
+    uint64_t homes = opts != NULL ? opts->homes : 0;
+
+    for (uint32_t c = 0; c < PLX_POOL_CLASSES; c++) {
+        uint64_t blocks = quota->blocks[c];
+        needs.block_bytes += blocks * plx_pool_class_bytes(c);
+        needs.table_bytes += stack_bytes(blocks);
+        if (blocks > 0)
+            needs.align = plx_pool_class_bytes(c);
+    }
+    if (needs.block_bytes == 0 || needs.block_bytes > PLX_ARENA_BYTES_MAX ||
+        homes > PLX_POOL_HOMES_MAX)
+        return nothing;
+    needs.table_bytes += map_bytes(needs.block_bytes / PLX_PAGE) + away_bytes(homes);
+    needs.bytes = needs.block_bytes + needs.table_bytes;
+    return needs;
+}
+
+int plx_pool_quota_split(struct plx_pool_quota *quota, uint64_t bytes)
+{
+    static const unsigned char sixteenths[PLX_POOL_CLASSES] = {6, 1, 1, 1, 3, 1, 1, 1, 1};
+
+    memset(quota, 0, sizeof(*quota));
+    if (bytes > PLX_ARENA_BYTES_MAX)
+        return -EINVAL;
+
+    /* A page costs at most its byte and a word on a stack; each table may be rounded up. */
+    const uint64_t rounding = (uint64_t)(PLX_POOL_CLASSES + 1) * PLX_CACHE_LINE;
+    const uint64_t page_cost = PLX_PAGE + 1 + sizeof(uint32_t);
+    uint64_t for_blocks = bytes > rounding ? (bytes - rounding) / page_cost * PLX_PAGE : 0;
+
+    uint64_t left = for_blocks;
+    uint64_t carried = 0;
+    for (uint32_t c = PLX_POOL_CLASSES; c-- > 1;) {
+        uint64_t share = for_blocks / 16 * sixteenths[c];
+        quota->blocks[c] = (uint32_t)((carried + share) / plx_pool_class_bytes(c));
+        carried = (carried + share) % plx_pool_class_bytes(c);
+        left -= quota->blocks[c] * plx_pool_class_bytes(c);
+    }
+    quota->blocks[0] = (uint32_t)(left / PLX_PAGE);
+
+    /* Larger blocks need fewer words than were reckoned with. */
+    uint64_t used = plx_pool_measure(quota, NULL).bytes;
+    if (used < bytes && bytes - used > rounding)
+        quota->blocks[0] += (uint32_t)((bytes - used - rounding) / page_cost);
+    do
+        quota->blocks[0]++;
+    while (plx_pool_measure(quota, NULL).bytes <= bytes);
+    quota->blocks[0]--;
+    return quota->blocks[0] > 0 ? 0 : -EINVAL;
+}
+
+/* --- init and fini ---------------------------------------------------------------------------- */
+
+static int refuse(const struct plx_pool_quota *quota, const struct plx_pool_opts *opts,
+                  struct plx_diag *diag)
+{
+    uint64_t block_bytes = 0;
+
+    if (opts->homes > PLX_POOL_HOMES_MAX)
+        return plx_diag_set(diag, -EINVAL, "homes", "%u homes, at most %u are possible",
+                            opts->homes, PLX_POOL_HOMES_MAX);
+    for (uint32_t c = 0; c < PLX_POOL_CLASSES; c++)
+        block_bytes += quota->blocks[c] * (uint64_t)plx_pool_class_bytes(c);
+    if (block_bytes == 0)
+        return plx_diag_set(diag, -EINVAL, "quota", "a pool needs a block of some class");
+    return plx_diag_set(diag, -EINVAL, "quota", "%llu bytes of blocks, at most %llu are possible",
+                        (unsigned long long)block_bytes, (unsigned long long)PLX_ARENA_BYTES_MAX);
+}
+
+/* Lays the class out from page `page` on, all blocks free, the first one on top of the stack. */
+static uint64_t init_class(struct plx_pool *pool, uint32_t index, uint32_t blocks, uint64_t page)
+{
+    struct plx__pool_class *c = &pool->classes[index];
+    uint64_t step = plx_pool_class_bytes(index) / PLX_PAGE;
+
+    c->capacity = blocks;
+    plx_store_relaxed(&c->free, blocks);
+    plx_store_relaxed(&c->free_min, blocks);
+    memset(pool->map + page, (int)(PLX__POOL_INTERIOR | index), blocks * step);
+    for (uint32_t i = blocks; i-- > 0; page += step) {
+        pool->map[page] = (unsigned char)(PLX__POOL_FREE | index);
+        c->stack[i] = (uint32_t)page;
+    }
+    return page;
+}
+
+int plx_pool_init(struct plx_pool *pool, struct plx_arena *arena,
+                  const struct plx_pool_quota *quota, const struct plx_pool_opts *opts,
+                  struct plx_diag *diag)
+{
+    struct plx_pool_opts defaults;
+
+    plx_pool_opts_init(&defaults);
+    if (opts == NULL)
+        opts = &defaults;
+    memset(pool, 0, sizeof(*pool));
+    memset(pool->class_of, NONE, sizeof(pool->class_of));
+
+    struct plx_pool_needs needs = plx_pool_measure(quota, opts);
+    if (needs.bytes == 0)
+        return refuse(quota, opts, diag);
+    /* So that addresses aligned to their size are so from the arena's base too. */
+    PLX_ASSERT(((uintptr_t)arena->base & (PLX_POOL_BLOCK_MAX - 1)) == 0);
+    unsigned char *memory = plx_arena_carve(arena, needs.bytes, needs.align);
+    if (memory == NULL)
+        return plx_diag_set(diag, -ENOMEM, "arena",
+                            "the pool needs %llu bytes aligned to %llu, the arena has %zu left",
+                            (unsigned long long)needs.bytes, (unsigned long long)needs.align,
+                            plx_arena_left(arena));
+
+    pool->base = memory;
+    pool->pages = needs.block_bytes / PLX_PAGE;
+    pool->arena_base = arena->base;
+    pool->fall_up = opts->fall_up;
+    pool->homes = opts->homes;
+
+    unsigned char *tables = memory + needs.block_bytes;
+    pool->map = tables;
+    tables += map_bytes(pool->pages);
+    for (uint32_t c = 0; c < PLX_POOL_CLASSES; c++) {
+        pool->classes[c].stack = (uint32_t *)(void *)tables;
+        tables += stack_bytes(quota->blocks[c]);
+    }
+    pool->away = (struct plx__pool_away *)(void *)tables;
+
+    /* The largest first: what follows a multiple of its size is aligned without a gap. */
+    uint64_t page = 0;
+    for (uint32_t c = PLX_POOL_CLASSES; c-- > 0;) {
+        page = init_class(pool, c, quota->blocks[c], page);
+        pool->class_of[c] = (uint8_t)(quota->blocks[c] > 0 ? c : pool->class_of[c + 1]);
+    }
+    for (page = 0; opts->prewarm && page < pool->pages; page++)
+        pool->base[page * PLX_PAGE] = 0;
+    return 0;
+}
+
+uint64_t plx_pool_fini(struct plx_pool *pool)
+{
+    uint64_t out = plx_load_relaxed(&pool->away_waiting);
+
+    for (uint32_t c = 0; c < PLX_POOL_CLASSES; c++)
+        out += pool->classes[c].capacity - plx_load_relaxed(&pool->classes[c].free);
+    memset(pool, 0, sizeof(*pool));
+    memset(pool->class_of, NONE, sizeof(pool->class_of));
+    return out;
+}
+
+void plx_pool_set_remote(struct plx_pool *pool, const struct plx_pool_remote *remote)
+{
+    const struct plx_pool_remote none = {0};
+
+    PLX_ASSERT(plx_load_relaxed(&pool->away_waiting) == 0);
+    pool->remote = remote != NULL ? *remote : none;
+}
+
+/* --- waiters ---------------------------------------------------------------------------------- */
+
+static void append(struct plx__pool_queue *queue, struct plx_pool_waiter *waiter)
+{
+    waiter->next = NULL;
+    waiter->prev = queue->last;
+    if (queue->last != NULL)
+        queue->last->next = waiter;
+    else
+        queue->first = waiter;
+    queue->last = waiter;
+}
+
+static void unlink_waiter(struct plx__pool_queue *queue, struct plx_pool_waiter *waiter)
+{
+    if (waiter->prev != NULL)
+        waiter->prev->next = waiter->next;
+    else
+        queue->first = waiter->next;
+    if (waiter->next != NULL)
+        waiter->next->prev = waiter->prev;
+    else
+        queue->last = waiter->prev;
+}
+
+static unsigned char *page_byte(const struct plx_pool *pool, const void *block)
+{
+    return &pool->map[((uintptr_t)block - (uintptr_t)pool->base) / PLX_PAGE];
+}
+
+static void make_ready(struct plx_pool *pool, struct plx_pool_waiter *waiter, void *block)
+{
+    *page_byte(pool, block) = (unsigned char)(PLX__POOL_KEPT | waiter->index);
+    waiter->block = block;
+    waiter->state = WAITER_READY;
+    append(&pool->ready, waiter);
+    pool->ready_count++;
+}
+
+/* Keeps `block`, which is in nobody's hands now, for the first waiter of its class. */
+void plx__pool_keep(struct plx_pool *pool, uint32_t index, void *block)
+{
+    struct plx__pool_class *c = &pool->classes[index];
+    struct plx_pool_waiter *waiter = c->waiters.first;
+
+    unlink_waiter(&c->waiters, waiter);
+    make_ready(pool, waiter, block);
+    plx_store_relaxed(&c->acquires, plx_load_relaxed(&c->acquires) + 1);
+}
+
+int plx_pool_waiter_arm(struct plx_pool *pool, struct plx_pool_waiter *waiter, size_t bytes,
+                        plx_pool_waiter_fn fn, void *ctx)
+{
+    PLX_ASSERT(waiter->state == WAITER_IDLE);
+    PLX_ASSERT(bytes > 0);
+    uint32_t index = pool->class_of[plx_pool_class_index(bytes)];
+    if (index == NONE)
+        return -EINVAL;
+
+    waiter->fn = fn;
+    waiter->ctx = ctx;
+    waiter->index = index;
+    uint32_t free = plx_load_relaxed(&pool->classes[index].free);
+    if (free > 0) {
+        make_ready(pool, waiter, plx__pool_take(pool, index, free));
+        return 0;
+    }
+    waiter->state = WAITER_IN_LINE;
+    append(&pool->classes[index].waiters, waiter);
+    return 0;
+}
+
+bool plx_pool_waiter_disarm(struct plx_pool *pool, struct plx_pool_waiter *waiter)
+{
+    if (waiter->state == WAITER_IDLE)
+        return false;
+    if (waiter->state == WAITER_IN_LINE) {
+        unlink_waiter(&pool->classes[waiter->index].waiters, waiter);
+        waiter->state = WAITER_IDLE;
+        return true;
+    }
+    unlink_waiter(&pool->ready, waiter);
+    pool->ready_count--;
+    waiter->state = WAITER_IDLE;
+    *page_byte(pool, waiter->block) = (unsigned char)(PLX__POOL_HELD | waiter->index);
+    plx_pool_release(pool, waiter->block);
+    return true;
+}
+
+uint32_t plx__pool_serve(struct plx_pool *pool)
+{
+    if (pool->serving)
+        return 0;
+    pool->serving = true;
+    /* Those that become ready in a callback wait for the next turn, so that this one ends. */
+    uint32_t due = pool->ready_count < PLX_POOL_TURN_MAX ? pool->ready_count : PLX_POOL_TURN_MAX;
+    uint32_t served = 0;
+    struct plx_pool_waiter *waiter;
+    while (served < due && (waiter = pool->ready.first) != NULL) {
+        unlink_waiter(&pool->ready, waiter);
+        pool->ready_count--;
+        waiter->state = WAITER_IDLE;
+        *page_byte(pool, waiter->block) = (unsigned char)(PLX__POOL_HELD | waiter->index);
+        served++;
+        waiter->fn(waiter, waiter->block, waiter->ctx);
+    }
+    pool->serving = false;
+    return served;
+}
+
+/* --- the rare cases of acquire and release ---------------------------------------------------- */
+
+void *plx__pool_acquire_dry(struct plx_pool *pool, uint32_t index)
+{
+    struct plx__pool_class *c = &pool->classes[index];
+
+    plx_store_relaxed(&c->misses, plx_load_relaxed(&c->misses) + 1);
+    while (pool->fall_up && ++index < PLX_POOL_CLASSES) {
+        uint32_t free = plx_load_relaxed(&pool->classes[index].free);
+        if (free > 0)
+            return plx__pool_take(pool, index, free);
+    }
+    return NULL;
+}
+
+void plx_pool_release_home(struct plx_pool *pool, void *block)
+{
+    /* Also keeps a block that was misled from being sent on from pool to pool. */
+    if (!plx_pool_has(pool, block))
+        plx__pool_fault(pool, block, -EINVAL);
+    uint32_t index = *page_byte(pool, block) & PLX__POOL_CLASS;
+    plx_pool_release(pool, block);
+    struct plx__pool_class *c = &pool->classes[index];
+    plx_store_relaxed(&c->remote_frees, plx_load_relaxed(&c->remote_frees) + 1);
+}
+
+static uint64_t away_mark(const struct plx_pool *pool, const void *block)
+{
+    return UINT64_C(0x706f6c6c75782121) ^ (uintptr_t)pool ^ ((uint64_t)(uintptr_t)block << 13);
+}
+
+/*
+ * Whether the block is on the list. Only a block that bears the mark is looked for, which another
+ * one has by a wild chance.
+ */
+static bool waits_to_go(const struct plx_pool *pool, const struct plx__pool_away *away,
+                        const struct away_link *block)
+{
+    if (block->mark != away_mark(pool, block))
+        return false;
+    for (const struct away_link *link = away->first; link != NULL; link = link->next) {
+        if (link == block)
+            return true;
+    }
+    return false;
+}
+
+static int release_away(struct plx_pool *pool, void *block)
+{
+    if (pool->remote.home_of == NULL || block == NULL || (uintptr_t)block % PLX_PAGE != 0)
+        return -EINVAL;
+    int home = pool->remote.home_of(pool->remote.ctx, block);
+    if (home < 0)
+        return -EINVAL;
+    PLX_ASSERT((uint32_t)home < pool->homes);
+
+    struct plx__pool_away *away = &pool->away[home];
+    /* Not past those that wait: the ring that refused them would refuse this one too. */
+    if (away->first != NULL || pool->remote.send(pool->remote.ctx, (uint32_t)home, block) < 0) {
+        struct away_link *link = block;
+        if (waits_to_go(pool, away, link))
+            return -EALREADY;
+        link->next = NULL;
+        link->mark = away_mark(pool, link);
+        if (away->first != NULL)
+            away->last->next = link;
+        else
+            away->first = link;
+        away->last = link;
+        plx_store_relaxed(&pool->away_waiting, plx_load_relaxed(&pool->away_waiting) + 1);
+        plx_store_relaxed(&pool->away_deferred, plx_load_relaxed(&pool->away_deferred) + 1);
+    }
+    plx_store_relaxed(&pool->frees_away, plx_load_relaxed(&pool->frees_away) + 1);
+    return 0;
+}
+
+/* All but blocks that this pool's owner holds. */
+int plx__pool_release_other(struct plx_pool *pool, void *block)
+{
+    if (!plx_pool_has(pool, block))
+        return release_away(pool, block);
+    uint32_t state = *page_byte(pool, block) & PLX__POOL_STATE;
+    if ((uintptr_t)block % PLX_PAGE != 0 || state == PLX__POOL_INTERIOR)
+        return -EINVAL;
+    return -EALREADY;
+}
+
+uint32_t plx__pool_flush(struct plx_pool *pool)
+{
+    uint32_t sent = 0;
+
+    for (uint32_t looks = 0; looks < pool->homes && sent < PLX_POOL_TURN_MAX; looks++) {
+        uint32_t home = pool->away_cursor;
+        struct plx__pool_away *away = &pool->away[home];
+        struct away_link *link = away->first;
+        while (link != NULL && sent < PLX_POOL_TURN_MAX) {
+            /* Once sent the block is its home's, so it has to be ready before. */
+            struct away_link *next = link->next;
+            link->mark = 0;
+            if (pool->remote.send(pool->remote.ctx, home, link) < 0) {
+                link->mark = away_mark(pool, link);
+                break;
+            }
+            link = next;
+            sent++;
+        }
+        away->first = link;
+        pool->away_cursor = home + 1 < pool->homes ? home + 1 : 0;
+    }
+    plx_store_relaxed(&pool->away_waiting, plx_load_relaxed(&pool->away_waiting) - sent);
+    return sent;
+}
+
+void plx__pool_fault(const struct plx_pool *pool, const void *block, int code)
+{
+    char text[160];
+    size_t bytes = 0;
+    const void *start = plx_pool_block_of(pool, block, &bytes);
+    const char *what = code == -EALREADY ? "is released, and it is not in use"
+                                         : "is released, and it is no block of any pool";
+
+    if (start == NULL)
+        snprintf(text, sizeof(text), "pool %p: %p %s", (const void *)pool, block,
+                 code == -EALREADY ? "is released, and it is on its way home already" : what);
+    else if (start != block)
+        snprintf(text, sizeof(text), "pool %p: %p is released, inside the block %p of %zu bytes",
+                 (const void *)pool, block, start, bytes);
+    else
+        snprintf(text, sizeof(text), "pool %p: the block %p of %zu bytes %s", (const void *)pool,
+                 block, bytes, what);
+    plx__assert_fail(text, __FILE__, __LINE__);
+}
+
+/* --- inspection ------------------------------------------------------------------------------- */
+
+void plx_pool_read_stats(const struct plx_pool *pool, struct plx_pool_stats *out)
+{
+    for (uint32_t i = 0; i < PLX_POOL_CLASSES; i++) {
+        const struct plx__pool_class *c = &pool->classes[i];
+        out->classes[i] = (struct plx_pool_class_stats){
+            .block_bytes = (uint32_t)plx_pool_class_bytes(i),
+            .capacity = c->capacity,
+            .in_use = c->capacity - plx_load_relaxed(&c->free),
+            .peak = c->capacity - plx_load_relaxed(&c->free_min),
+            .acquires = plx_load_relaxed(&c->acquires),
+            .misses = plx_load_relaxed(&c->misses),
+            .remote_frees = plx_load_relaxed(&c->remote_frees),
+        };
+    }
+    out->unfit = plx_load_relaxed(&pool->classes[NONE].misses);
+    out->frees_away = plx_load_relaxed(&pool->frees_away);
+    out->away_deferred = plx_load_relaxed(&pool->away_deferred);
+    out->away_waiting = plx_load_relaxed(&pool->away_waiting);
+}
+
+void plx_pool_explain(const struct plx_pool *pool, plx_text_fn sink, void *ctx)
+{
+    struct plx_pool_stats stats;
+
+    plx_pool_read_stats(pool, &stats);
+    plx_text_line(sink, ctx, "pool: %llu KiB of blocks; %llu blocks of others freed, %u wait",
+                  (unsigned long long)(pool->pages * PLX_PAGE / 1024),
+                  (unsigned long long)stats.frees_away, stats.away_waiting);
+    for (uint32_t i = 0; i < PLX_POOL_CLASSES; i++) {
+        const struct plx_pool_class_stats *c = &stats.classes[i];
+        if (c->capacity == 0)
+            continue;
+        plx_text_line(sink, ctx,
+                      "pool: %u KiB: %u blocks, %u in use, at most %u; %llu acquires, %llu misses, "
+                      "%llu remote frees",
+                      c->block_bytes / 1024, c->capacity, c->in_use, c->peak,
+                      (unsigned long long)c->acquires, (unsigned long long)c->misses,
+                      (unsigned long long)c->remote_frees);
+    }
+}
+
+static const char *check_map(const struct plx_pool *pool)
+{
+    uint64_t count[PLX_POOL_CLASSES] = {0};
+    uint64_t free_count[PLX_POOL_CLASSES] = {0};
+    uint64_t free_sum[PLX_POOL_CLASSES] = {0};
+    uint64_t kept = 0;
+
+    for (uint64_t page = 0; page < pool->pages;) {
+        uint32_t index = pool->map[page] & PLX__POOL_CLASS;
+        uint32_t state = pool->map[page] & PLX__POOL_STATE;
+        if (index >= PLX_POOL_CLASSES || state >= PLX__POOL_INTERIOR)
+            return "a page that starts a block does not say so";
+        count[index]++;
+        kept += state == PLX__POOL_KEPT;
+        free_count[index] += state == PLX__POOL_FREE;
+        free_sum[index] += state == PLX__POOL_FREE ? page : 0;
+        uint64_t end = page + plx_pool_class_bytes(index) / PLX_PAGE;
+        while (++page < end) {
+            if (page >= pool->pages || pool->map[page] != (PLX__POOL_INTERIOR | index))
+                return "a page inside a block does not say so";
+        }
+    }
+    if (kept != pool->ready_count)
+        return "blocks are kept for nobody";
+    for (uint32_t i = 0; i < PLX_POOL_CLASSES; i++) {
+        const struct plx__pool_class *c = &pool->classes[i];
+        uint32_t free = plx_load_relaxed(&c->free);
+        if (count[i] != c->capacity || free_count[i] != free)
+            return "the count of blocks is wrong";
+        for (uint32_t n = 0; n < free; n++) {
+            if (c->stack[n] >= pool->pages || pool->map[c->stack[n]] != (PLX__POOL_FREE | i))
+                return "a block on a stack is not free";
+            free_sum[i] -= c->stack[n];
+        }
+        if (free_sum[i] != 0)
+            return "a block is on a stack twice";
+    }
+    return NULL;
+}
+
+/* Whether the queue is sound, all its waiters are in `state`; their number. */
+static bool check_queue(const struct plx__pool_queue *queue, uint32_t state, uint32_t *count)
+{
+    const struct plx_pool_waiter *last = NULL;
+
+    for (const struct plx_pool_waiter *w = queue->first; w != NULL; w = w->next) {
+        if (w->state != state || w->prev != last)
+            return false;
+        last = w;
+        ++*count;
+    }
+    return queue->last == last;
+}
+
+const char *plx__pool_check(const struct plx_pool *pool)
+{
+    uint32_t count = 0;
+    uint32_t waiting = 0;
+
+    if (!check_queue(&pool->ready, WAITER_READY, &count) || count != pool->ready_count)
+        return "the queue of ready waiters is broken";
+    for (const struct plx_pool_waiter *w = pool->ready.first; w != NULL; w = w->next) {
+        if (*page_byte(pool, w->block) != (PLX__POOL_KEPT | w->index))
+            return "a ready waiter's block is not kept";
+    }
+    for (uint32_t i = 0; i <= PLX_POOL_CLASSES; i++) {
+        const struct plx__pool_class *c = &pool->classes[i];
+        count = 0;
+        if (!check_queue(&c->waiters, WAITER_IN_LINE, &count))
+            return "a queue of waiters is broken";
+        if (count > 0 && plx_load_relaxed(&c->free) > 0)
+            return "a waiter waits though a block is free";
+    }
+    for (uint32_t home = 0; home < pool->homes; home++) {
+        for (const struct away_link *link = pool->away[home].first; link; link = link->next)
+            waiting++;
+    }
+    if (waiting != plx_load_relaxed(&pool->away_waiting))
+        return "the count of blocks that wait to go home is wrong";
+    return check_map(pool);
+}
