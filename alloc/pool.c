@@ -244,7 +244,7 @@ static void make_ready(struct plx_pool *pool, struct plx_pool_waiter *waiter, vo
 }
 
 /* Keeps `block`, which is in nobody's hands now, for the first waiter of its class. */
-void plx__pool_keep(struct plx_pool *pool, uint32_t index, void *block)
+static void keep(struct plx_pool *pool, uint32_t index, void *block)
 {
     struct plx__pool_class *c = &pool->classes[index];
     struct plx_pool_waiter *waiter = c->waiters.first;
@@ -329,17 +329,6 @@ void *plx__pool_acquire_dry(struct plx_pool *pool, uint32_t index)
     return NULL;
 }
 
-void plx_pool_release_home(struct plx_pool *pool, void *block)
-{
-    /* Also keeps a block that was misled from being sent on from pool to pool. */
-    if (!plx_pool_has(pool, block))
-        plx__pool_fault(pool, block, -EINVAL);
-    uint32_t index = *page_byte(pool, block) & PLX__POOL_CLASS;
-    plx_pool_release(pool, block);
-    struct plx__pool_class *c = &pool->classes[index];
-    plx_store_relaxed(&c->remote_frees, plx_load_relaxed(&c->remote_frees) + 1);
-}
-
 static uint64_t away_mark(const struct plx_pool *pool, const void *block)
 {
     return UINT64_C(0x706f6c6c75782121) ^ (uintptr_t)pool ^ ((uint64_t)(uintptr_t)block << 13);
@@ -390,15 +379,59 @@ static int release_away(struct plx_pool *pool, void *block)
     return 0;
 }
 
-/* All but blocks that this pool's owner holds. */
-int plx__pool_release_other(struct plx_pool *pool, void *block)
+/* What plx__pool_put leaves. */
+int plx__pool_release_slow(struct plx_pool *pool, void *block)
 {
     if (!plx_pool_has(pool, block))
         return release_away(pool, block);
     uint32_t state = *page_byte(pool, block) & PLX__POOL_STATE;
     if ((uintptr_t)block % PLX_PAGE != 0 || state == PLX__POOL_INTERIOR)
         return -EINVAL;
-    return -EALREADY;
+    if (state != PLX__POOL_HELD)
+        return -EALREADY;
+    keep(pool, *page_byte(pool, block) & PLX__POOL_CLASS, block);
+    return 0;
+}
+
+/* Says what was wrong with the release of `block`. */
+PLX_COLD __attribute__((noreturn)) static void fault(const struct plx_pool *pool, const void *block,
+                                                     int code)
+{
+    char text[160];
+    size_t bytes = 0;
+    const void *start = plx_pool_block_of(pool, block, &bytes);
+
+    if (start == NULL)
+        snprintf(text, sizeof(text), "pool %p: %p is released, and it is %s", (const void *)pool,
+                 block, code == -EALREADY ? "on its way home already" : "no block of any pool");
+    else if (start != block)
+        snprintf(text, sizeof(text), "pool %p: %p is released, inside the block %p of %zu bytes",
+                 (const void *)pool, block, start, bytes);
+    else
+        snprintf(text, sizeof(text),
+                 "pool %p: the block %p of %zu bytes is released, and it is "
+                 "not in use",
+                 (const void *)pool, block, bytes);
+    plx__assert_fail(text, __FILE__, __LINE__);
+}
+
+void plx__pool_release_or_fault(struct plx_pool *pool, void *block)
+{
+    int code = plx__pool_release_slow(pool, block);
+
+    if (code != 0)
+        fault(pool, block, code);
+}
+
+void plx_pool_release_home(struct plx_pool *pool, void *block)
+{
+    /* Also keeps a block that was misled from being sent on from pool to pool. */
+    if (!plx_pool_has(pool, block))
+        fault(pool, block, -EINVAL);
+    uint32_t index = *page_byte(pool, block) & PLX__POOL_CLASS;
+    plx_pool_release(pool, block);
+    struct plx__pool_class *c = &pool->classes[index];
+    plx_store_relaxed(&c->remote_frees, plx_load_relaxed(&c->remote_frees) + 1);
 }
 
 uint32_t plx__pool_flush(struct plx_pool *pool)
@@ -425,26 +458,6 @@ uint32_t plx__pool_flush(struct plx_pool *pool)
     }
     plx_store_relaxed(&pool->away_waiting, plx_load_relaxed(&pool->away_waiting) - sent);
     return sent;
-}
-
-void plx__pool_fault(const struct plx_pool *pool, const void *block, int code)
-{
-    char text[160];
-    size_t bytes = 0;
-    const void *start = plx_pool_block_of(pool, block, &bytes);
-    const char *what = code == -EALREADY ? "is released, and it is not in use"
-                                         : "is released, and it is no block of any pool";
-
-    if (start == NULL)
-        snprintf(text, sizeof(text), "pool %p: %p %s", (const void *)pool, block,
-                 code == -EALREADY ? "is released, and it is on its way home already" : what);
-    else if (start != block)
-        snprintf(text, sizeof(text), "pool %p: %p is released, inside the block %p of %zu bytes",
-                 (const void *)pool, block, start, bytes);
-    else
-        snprintf(text, sizeof(text), "pool %p: the block %p of %zu bytes %s", (const void *)pool,
-                 block, bytes, what);
-    plx__assert_fail(text, __FILE__, __LINE__);
 }
 
 /* --- inspection ------------------------------------------------------------------------------- */

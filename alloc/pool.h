@@ -362,10 +362,8 @@ static inline uint32_t plx_pool_chunk_of(const struct plx_pool *pool, const void
 /* --- acquire and release, hot ----------------------------------------------------------------- */
 
 PLX_API void *plx__pool_acquire_dry(struct plx_pool *pool, uint32_t index);
-PLX_API int plx__pool_release_other(struct plx_pool *pool, void *block);
-PLX_API void plx__pool_keep(struct plx_pool *pool, uint32_t index, void *block);
-PLX_API PLX_COLD __attribute__((noreturn)) void plx__pool_fault(const struct plx_pool *pool,
-                                                                const void *block, int code);
+PLX_API int plx__pool_release_slow(struct plx_pool *pool, void *block);
+PLX_API void plx__pool_release_or_fault(struct plx_pool *pool, void *block);
 
 /* Takes the block on top of the class's stack, of `free` blocks, one at least. */
 static inline void *plx__pool_take(struct plx_pool *pool, uint32_t index, uint32_t free)
@@ -398,47 +396,55 @@ PLX_MUST_CHECK static inline void *plx_pool_acquire(struct plx_pool *pool, size_
     return plx__pool_take(pool, index, free);
 }
 
-/*
- * Gives a block back, by its first byte. One of this pool goes to the first waiter of its class or
- * back on top of its stack. One of another pool goes home: at once if it can be sent, else with a
- * later plx_pool_flush; nothing is lost. The bytes of this pool's blocks are not touched.
- * Ownership: the block is no longer the caller's, unless there is an error.
- * Cost: hot, O(1); for another pool's block the cost of plx_pool_remote's functions.
- * Errors, all the programmer's; nothing has changed:
- *   -EALREADY  the block is free, or kept for a waiter, or waits to go home
- *   -EINVAL    the address is not that of a block: inside one, NULL, or no pool's
- */
-PLX_MUST_CHECK static inline int plx_pool_try_release(struct plx_pool *pool, void *block)
+/* Puts a block of this pool, held and wanted by no waiter, back on its stack; else does nothing. */
+static inline bool plx__pool_put(struct plx_pool *pool, void *block)
 {
     /* Rotated, so that bits of the page's inside make it too large: one comparison for both. */
     uint64_t offset = (uintptr_t)block - (uintptr_t)pool->base;
     uint64_t page = offset >> 12 | offset << 52;
     if (PLX_UNLIKELY(page >= pool->pages))
-        return plx__pool_release_other(pool, block);
+        return false;
     uint32_t state = pool->map[page];
     if (PLX_UNLIKELY((state & PLX__POOL_STATE) != PLX__POOL_HELD))
-        return plx__pool_release_other(pool, block);
-
+        return false;
     uint32_t index = state & PLX__POOL_CLASS;
     struct plx__pool_class *c = &pool->classes[index];
-    if (PLX_UNLIKELY(c->waiters.first != NULL)) {
-        plx__pool_keep(pool, index, block);
-        return 0;
-    }
+    if (PLX_UNLIKELY(c->waiters.first != NULL))
+        return false;
+
     uint32_t free = plx_load_relaxed(&c->free);
     PLX_ASSERT_HOT(free < c->capacity);
     pool->map[page] = (unsigned char)(PLX__POOL_FREE | index);
     c->stack[free] = (uint32_t)page;
     plx_store_relaxed(&c->free, free + 1);
-    return 0;
+    return true;
 }
 
-/* plx_pool_try_release for a program that makes no such errors: one aborts, saying what it was. */
+/*
+ * Gives a block back, by its first byte. One of this pool goes to the first waiter of its class or
+ * back on top of its stack. One of another pool goes home: at once if it can be sent, else with a
+ * later plx_pool_flush; nothing is lost. The bytes of this pool's blocks are not touched.
+ * Ownership: the block is no longer the caller's.
+ * Cost: hot, O(1); for another pool's block the cost of plx_pool_remote's functions.
+ * Errors: none are returned. A block that is not in use, an address that is not a block's, and a
+ * block that no pool has, are the programmer's errors: it says which and aborts. What is wrong with
+ * a block of another pool may only be seen there (plx_pool_release_home).
+ */
 static inline void plx_pool_release(struct plx_pool *pool, void *block)
 {
-    int code = plx_pool_try_release(pool, block);
-    if (PLX_UNLIKELY(code != 0))
-        plx__pool_fault(pool, block, code);
+    if (PLX_UNLIKELY(!plx__pool_put(pool, block)))
+        plx__pool_release_or_fault(pool, block);
+}
+
+/*
+ * plx_pool_release for a program that answers for such errors itself. When one is returned, nothing
+ * has changed:
+ *   -EALREADY  the block is free, or kept for a waiter, or waits to go home
+ *   -EINVAL    the address is not that of a block: inside one, NULL, or no pool's
+ */
+PLX_MUST_CHECK static inline int plx_pool_try_release(struct plx_pool *pool, void *block)
+{
+    return PLX_LIKELY(plx__pool_put(pool, block)) ? 0 : plx__pool_release_slow(pool, block);
 }
 
 /*
