@@ -485,29 +485,44 @@ static void put_wrapped(FILE *stream, const char *text, size_t left, size_t righ
     }
 }
 
-/* Prints one row and returns at its end; widths are of all columns, the last one may wrap. */
+/* A last column narrower than this is put on lines of its own instead. */
+#define WRAP_COLUMNS 24
+
+/* Prints the last cell of a row, from column `left` on, where it fits, or else wrapped. */
+static void put_last(const struct plx_cli_table *table, const char *cell, size_t width,
+                     FILE *stream, size_t indent, size_t left)
+{
+    size_t separator = left > indent ? 2 : 0;
+    if (table->width == 0 || left + separator + width <= table->width) {
+        put_spaces(stream, separator);
+        if (table->align[table->columns - 1] == 'r')
+            put_spaces(stream, width - text_width(cell));
+        fputs(cell, stream);
+    } else if (left + separator + WRAP_COLUMNS <= table->width) {
+        put_spaces(stream, separator);
+        put_wrapped(stream, cell, left + separator, table->width);
+    } else {
+        fputc('\n', stream);
+        put_spaces(stream, indent + 4);
+        put_wrapped(stream, cell, indent + 4, table->width);
+    }
+}
+
 static void put_row(const struct plx_cli_table *table, char *const *cells, const size_t *widths,
                     FILE *stream, size_t indent)
 {
     size_t left = indent;
+    unsigned last = table->columns - 1;
     put_spaces(stream, indent);
-    for (unsigned i = 0; i < table->columns; i++) {
+    for (unsigned i = 0; i < last; i++) {
+        size_t separator = i != 0 ? 2 : 0;
         size_t pad = widths[i] - text_width(cells[i]);
-        bool is_last = i + 1 == table->columns;
-        /* What is left of a narrow terminal is no place to wrap in. */
-        bool wraps = is_last && table->width >= left + 24 && left + widths[i] > table->width;
-        if (table->align[i] == 'r')
-            put_spaces(stream, pad);
-        if (wraps)
-            put_wrapped(stream, cells[i], left, table->width);
-        else
-            fputs(cells[i], stream);
-        if (table->align[i] == 'l' && !is_last)
-            put_spaces(stream, pad);
-        if (!is_last)
-            put_spaces(stream, 2);
-        left += widths[i] + 2;
+        put_spaces(stream, separator + (table->align[i] == 'r' ? pad : 0));
+        fputs(cells[i], stream);
+        put_spaces(stream, table->align[i] == 'l' ? pad : 0);
+        left += separator + widths[i];
     }
+    put_last(table, cells[last], widths[last], stream, indent, left);
     fputc('\n', stream);
 }
 

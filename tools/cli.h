@@ -127,7 +127,8 @@ void plx_cli_print(FILE *stream, enum plx_cli_style style, const char *format, .
 
 /*
  * A table under construction. The first row is the headings. Columns are as wide as their widest
- * cell and two spaces apart; the last column is wrapped between words where it would pass `width`.
+ * cell and two spaces apart. Where the last column would pass `width` it is wrapped between words,
+ * on lines of its own when there is no room beside the others.
  */
 struct plx_cli_table {
     const char *align; /* a letter a column, l or r */

@@ -409,6 +409,24 @@ static void table_last_column_is_wrapped_at_the_width(void **state)
     capture_end(&capture);
 }
 
+static void table_last_column_without_room_is_put_below(void **state)
+{
+    (void)state;
+    struct capture capture;
+    struct plx_cli_table table;
+    capture_begin(&capture);
+    plx_cli_table_init(&table, "ll", capture.stream);
+    table.width = 30;
+    plx_cli_table_add(&table, "a wide column");
+    plx_cli_table_add(&table, "words that do not fit into one line");
+    assert_int_equal(plx_cli_table_print(&table, capture.stream, 1), 0);
+    plx_cli_table_fini(&table);
+    assert_string_equal(capture_text(&capture), " a wide column\n"
+                                                "     words that do not fit\n"
+                                                "     into one line\n");
+    capture_end(&capture);
+}
+
 static void table_that_lost_a_cell_is_not_printed(void **state)
 {
     (void)state;
@@ -558,6 +576,7 @@ int main(void)
         cmocka_unit_test(exit_of_an_error_tells_settings_from_the_host),
         cmocka_unit_test(table_columns_are_aligned_without_trailing_spaces),
         cmocka_unit_test(table_last_column_is_wrapped_at_the_width),
+        cmocka_unit_test(table_last_column_without_room_is_put_below),
         cmocka_unit_test(table_that_lost_a_cell_is_not_printed),
         cmocka_unit_test(numbers_are_printed_in_the_unit_that_suits_them),
         cmocka_unit_test(colour_is_for_terminals_only),
