@@ -162,7 +162,8 @@ tests: $(TEST_BIN)
 
 # Some tests start the command, so it is built too.
 TEST_TIMEOUT ?= 120
-RUN_TESTS = POLLUX_TEST_BINARY=$(B)/pollux scripts/run-tests --timeout $(TEST_TIMEOUT) $(if $(ONLY),--only $(call quote,$(ONLY)))
+RUN_TESTS = POLLUX_TEST_BINARY=$(B)/pollux scripts/run-tests --timeout $(TEST_TIMEOUT) \
+            $(if $(ONLY),--only $(call quote,$(ONLY)))
 check: all tests
 	@$(if $(TEST_BIN),,echo 'there is no test' >&2; exit 1;) $(RUN_TESTS) $(TEST_BIN)
 
