@@ -110,11 +110,23 @@ static void submit_close(struct plx__io *io, struct plx_op *op)
     }
 }
 
+/*
+ * Why an op on a descriptor with these users is not taken. A close that nothing holds back may have
+ * happened, unreported, and the number be another descriptor's: later is not too late for that one.
+ */
+PLX_COLD static int refusal(struct plx__io *io, uint16_t uses)
+{
+    if ((uses & FD_CLOSING) != 0 && uses != FD_CLOSING)
+        return -EBADF;
+    io->full++;
+    return -EAGAIN;
+}
+
 static int take_close(struct plx__io *io, struct plx_op *op)
 {
     uint16_t uses = io->fd_uses[op->fd];
     if ((uses & FD_CLOSING) != 0)
-        return -EBADF;
+        return refusal(io, uses);
     io->fd_uses[op->fd] = (uint16_t)(uses | FD_CLOSING);
     op->home = io->home;
     plx__op_set_state(op, PLX_OP_QUEUED);
@@ -166,10 +178,8 @@ int plx__io_submit(struct plx__io *io, struct plx_op *op)
             return rc;
         }
         if (PLX_UNLIKELY(io->fd_uses[op->fd] >= FD_USES_MAX)) {
-            /* Being closed, or named by more ops than are counted. */
-            bool closing = (io->fd_uses[op->fd] & FD_CLOSING) != 0;
             op->state = PLX_OP_IDLE;
-            return closing ? -EBADF : -EAGAIN;
+            return refusal(io, io->fd_uses[op->fd]);
         }
         op->state = (uint8_t)(PLX_OP_QUEUED | PLX__OP_NAMES_FD);
     }

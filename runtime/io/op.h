@@ -242,8 +242,9 @@ static inline void plx_op_poll(struct plx_op *op, int fd, uint32_t bits, plx_op_
 /*
  * Closes `fd` as soon as no op of this reactor names it any more (an SQ thread looks descriptors
  * up late: a number reused too early would send an order to another peer). From its submission on,
- * new ops on `fd` are refused with -EBADF. It does not cancel the others: do that first. Cannot be
- * cancelled.
+ * new ops on `fd` are refused with -EBADF, and once nothing holds the close back with -EAGAIN until
+ * its event, since the number may by then be another descriptor's. It does not cancel the others:
+ * do that first. Cannot be cancelled.
  */
 static inline void plx_op_close(struct plx_op *op, int fd, plx_op_fn fn, void *ctx)
 {
@@ -255,10 +256,11 @@ static inline void plx_op_close(struct plx_op *op, int fd, plx_op_fn fn, void *c
 /*
  * Hands `op` to the reactor. On 0 the terminal event will come, in a later turn, never from inside
  * here. Cost: hot; no allocation; no system call, except one send with PLX_INLINE, and on the
- * epoll backend the operation's own attempt. Errors: -EAGAIN the ring is full: submit again in
- * a later turn; -EBADF the descriptor is negative, above the limit at start, or being closed;
- * -EOPNOTSUPP the backend has no such operation (files on epoll); -ESHUTDOWN the reactor is
- * stopping. On an error nothing was taken: the op is the caller's, idle, and no event will come.
+ * epoll backend the operation's own attempt. Errors: -EAGAIN the ring is full, or a close of this
+ * number is under way: submit again in a later turn; -EBADF the descriptor is negative, above the
+ * limit at start, or being closed; -EOPNOTSUPP the backend has no such operation (files on epoll);
+ * -ESHUTDOWN the reactor is stopping. On an error nothing was taken: the op is the caller's, idle,
+ * and no event will come.
  * What the operation itself meets (a reset, an end of file) is not an error here but the event's
  * result.
  */

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -102,6 +103,41 @@ static void number_closed_is_used_again(void **state)
         world_close_fd(world, pair[0]);
         close(pair[1]);
     }
+}
+
+/* The kernel has closed, and the event that says so is not delivered: the number is anybody's. */
+static void number_given_anew_before_the_close_is_reported_works_a_turn_later(void **state)
+{
+    struct world *world = *state;
+    int old[2];
+    int fresh[2];
+    make_pair(SOCK_STREAM, old);
+    struct seen closing = {0};
+    plx_op_close(&closing.op, old[0], seen_note, &closing);
+    world_submit(world, &closing);
+    plx_reactor_flush(world->reactor);
+    /* epoll closes in the turn that reports it. */
+    uint64_t deadline = plx_reactor_now_ns(world->reactor) + 10000000000u;
+    while (!world->is_epoll && is_open(old[0])) {
+        sched_yield();
+        assert_true(plx_reactor_now_ns(world->reactor) < deadline);
+    }
+    make_pair(SOCK_STREAM, fresh);
+    assert_int_equal(fresh[0] == old[0], !world->is_epoll);
+
+    struct seen seen = {0};
+    char byte = 0;
+    plx_op_recv(&seen.op, fresh[0], &byte, 1, 0, seen_note, &seen);
+    int rc = world_try_submit(world, &seen.op);
+    assert_int_equal(rc, world->is_epoll ? 0 : -EAGAIN);
+    world_expect(world, &closing, 0);
+    if (rc != 0)
+        world_submit(world, &seen);
+    put_text(fresh[1], "x");
+    world_expect(world, &seen, 1);
+    world_close_fd(world, fresh[0]);
+    close(fresh[1]);
+    close(old[1]);
 }
 
 struct chain {
@@ -575,6 +611,7 @@ int main(void)
         WORLD_CASE(close_of_an_idle_descriptor_closes_it),
         WORLD_CASE(close_waits_for_the_ops_that_name_the_descriptor),
         WORLD_CASE(number_closed_is_used_again),
+        WORLD_CASE(number_given_anew_before_the_close_is_reported_works_a_turn_later),
         WORLD_CASE(close_from_the_callback_of_the_last_op_works),
         WORLD_CASE(cancel_of_what_is_not_in_flight_does_nothing),
         WORLD_CASE(cancel_ends_what_waits),
