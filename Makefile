@@ -46,7 +46,7 @@ PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 
 # Peers that the benchmark measures beside us when they are installed: -DPLX_BENCH_<NAME>.
-PEERS       := libuv
+PEERS       := libuv ck
 HAVE_PEERS  := $(foreach p,$(PEERS),$(shell pkg-config --exists $(p) && echo $(p)))
 peer_define  = -DPLX_BENCH_$(shell echo $(1) | tr a-z- A-Z_)
 PEER_CFLAGS := $(foreach p,$(HAVE_PEERS),$(call peer_define,$(p)) $(shell pkg-config --cflags $(p)))

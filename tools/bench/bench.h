@@ -68,6 +68,7 @@ static inline bool plx_bench_in_vain(struct plx_bench_slice *slice)
  */
 typedef int (*plx_bench_fn)(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag);
 
+/* All texts are static here and in the case. */
 struct plx_bench_subject {
     const char *name;         /* "pollux", "pollux/MODE", or the peer's */
     plx_bench_fn run;         /* on the bench thread, until slice->end_ticks */
@@ -110,6 +111,12 @@ int plx_bench_measure(struct plx_bench *bench, const struct plx_bench_case *what
 /* Tells of a failure outside of a slice (a set-up), and remembers it for the exit status. */
 void plx_bench_failed(struct plx_bench *bench, const char *bench_name, const struct plx_diag *diag);
 
+/*
+ * Says on standard error, once, that a peer is not measured because the library was not installed
+ * when this program was built; `package` is Debian's.
+ */
+void plx_bench_missing_peer(struct plx_bench *bench, const char *peer, const char *package);
+
 /* --- what there is to measure with ----------------------------------------------------------- */
 
 /* Whether two spinning threads have a core each: two usable cores, and no quota below two. */
@@ -135,12 +142,29 @@ void *plx_bench_memory(struct plx_bench *bench, size_t bytes, int cpu, int *mem_
 /*
  * Creates a runtime with the environment's settings, except for those that say what is measured
  * (CPUs, reactors, backend, SQPOLL, pinning, idle) and those that `settings` gives, names and
- * values in turn up to a NULL. `machine` NULL: this one. Its arenas are small and take no hugepages
- * unless the environment says otherwise. Errors: of plx_runtime_create.
+ * values in turn up to a NULL. `machine` NULL: this one. Arenas are small unless one of the two
+ * says otherwise. Errors: of plx_runtime_create.
  */
 int plx_bench_runtime(const struct plx_bench *bench, const char *const *settings,
                       const struct plx_machine *machine, struct plx_runtime **out,
                       struct plx_diag *diag) PLX_MUST_CHECK;
+
+/*
+ * Round trips in a sample of what takes some hundred ns: some processors' counters move in steps of
+ * 10 ns, which would show in the ratios of single ones.
+ */
+#define PLX_BENCH_TRIPS 8u
+
+/*
+ * The bare cache line: one word that two cores write in turn. A round trip is two transfers.
+ */
+struct plx_bench_line {
+    PLX_ATOMIC(uint64_t) word PLX_ALIGNED(2 * PLX_CACHE_LINE);
+};
+
+/* Its round trips, in blocks of PLX_BENCH_TRIPS; `ctx` is the line, zeroed at first. */
+int plx_bench_line_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag);
+int plx_bench_line_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag);
 
 /* --- the benchmarks -------------------------------------------------------------------------- */
 

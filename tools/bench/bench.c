@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: MIT */
+/* pollux bench: the command line, the list of benchmarks, and what they measure with. */
+#include "tools/bench/bench.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/bench/frame.h"
+#include "tools/cli.h"
+#include "tools/commands.h"
+
+#define NAME "pollux bench"
+
+/* Another seed measures in another order; the same one in the same. */
+#define DEFAULT_SEED 1
+
+struct entry {
+    const char *name;
+    int (*parts[2])(struct plx_bench *bench); /* the second may be NULL */
+};
+
+static const struct entry entries[] = {
+    {"c2c", {plx_bench_c2c, NULL}},
+    {"ring", {plx_bench_ring, NULL}},
+    {"mesh", {plx_bench_mesh, NULL}},
+    {"uring", {plx_bench_uring, NULL}},
+};
+
+#define ENTRY_COUNT (sizeof(entries) / sizeof(entries[0]))
+
+struct request {
+    bool wanted[ENTRY_COUNT];
+    bool quick;
+    const char *json;
+    const char *csv;
+    uint64_t rounds;
+    uint64_t seed;
+    FILE *json_stream;
+    FILE *csv_stream;
+};
+
+/* --- command line ---------------------------------------------------------------------------- */
+
+static int parse(struct request *request, int argc, char **argv)
+{
+    const struct plx_cli_option options[] = {
+        {.name = "quick",
+         .help = "fewer and shorter slices: all benchmarks within a minute",
+         .kind = PLX_CLI_FLAG,
+         .into = &request->quick},
+        {.name = "json",
+         .value = "FILE",
+         .help = "write the results as JSON, schema 1; - is standard output, and the tables then "
+                 "go to standard error",
+         .kind = PLX_CLI_TEXT,
+         .into = &request->json},
+        {.name = "csv",
+         .value = "FILE",
+         .help = "the same as comma-separated values",
+         .kind = PLX_CLI_TEXT,
+         .into = &request->csv},
+        {.name = "rounds",
+         .value = "N",
+         .help = "slices of each subject, 1 to 100000; more are slower and steadier",
+         .kind = PLX_CLI_COUNT,
+         .into = &request->rounds,
+         .min = 1,
+         .max = 100000},
+        {.name = "seed",
+         .value = "N",
+         .help = "of the order in which subjects take turns",
+         .kind = PLX_CLI_COUNT,
+         .into = &request->seed,
+         .min = 0,
+         .max = INT64_MAX},
+        {0},
+    };
+    const struct plx_cli_command command = {
+        .name = NAME,
+        .arguments = "NAME...",
+        .summary = "Measures Pollux beside bare floors and peers, in interleaved slices of one "
+                   "run, so that\nratios mean something on a machine whose speed drifts.",
+        .options = options,
+        .details = "names\n"
+                   "  c2c    round trip of a cache line, for each pair of cores\n"
+                   "  ring   queue from one thread to one other: round trip, time per item\n"
+                   "  mesh   posts between two reactors\n"
+                   "  uring  submitting, an idle turn, completions, cancelling, round trips\n"
+                   "  tcp    echo over loopback: round trip, and rate with 1, 50, 300 connections\n"
+                   "  all    each of them\n\n"
+                   "Cores are chosen as for reactors: POLLUX_CPUS=2,3 measures on those two.\n"
+                   "Exit status: 0 all was measured, 1 a measurement failed, 2 usage.",
+        .examples = "pollux bench c2c ring --quick\n"
+                    "pollux bench all --json results.json\n"
+                    "POLLUX_CPUS=0,4 pollux bench mesh --csv -",
+    };
+    int names = 0;
+    int status = plx_cli_parse(&command, argc, argv, &names);
+    return status >= 0 ? status : -1 - names;
+}
+
+static int unknown_name(const char *word)
+{
+    char known[128] = "";
+    for (size_t i = 0; i < ENTRY_COUNT; i++) {
+        size_t length = strlen(known);
+        snprintf(known + length, sizeof(known) - length, "%s ", entries[i].name);
+    }
+    if (word == NULL)
+        return plx_cli_usage_error(NAME, "name what to measure: %sall", known);
+    return plx_cli_usage_error(NAME, "there is no benchmark '%.60s'; there are: %sall", word,
+                               known);
+}
+
+static int take_names(struct request *request, int count, char **names)
+{
+    if (count == 0)
+        return unknown_name(NULL);
+    for (int i = 0; i < count; i++) {
+        bool all = strcmp(names[i], "all") == 0;
+        bool found = all;
+        for (size_t j = 0; j < ENTRY_COUNT; j++) {
+            bool same = strcmp(names[i], entries[j].name) == 0;
+            request->wanted[j] = request->wanted[j] || all || same;
+            found = found || same;
+        }
+        if (!found)
+            return unknown_name(names[i]);
+    }
+    if (request->json != NULL && request->csv != NULL && strcmp(request->json, "-") == 0 &&
+        strcmp(request->csv, "-") == 0)
+        return plx_cli_usage_error(NAME, "--json and --csv cannot both be standard output");
+    return -1;
+}
+
+/* Opened before anything is measured, so that a wrong path costs no minutes. */
+static int open_stream(const char *path, FILE **out)
+{
+    *out = NULL;
+    if (path == NULL)
+        return -1;
+    *out = strcmp(path, "-") == 0 ? stdout : fopen(path, "we");
+    if (*out != NULL)
+        return -1;
+    plx_cli_error(NAME, "%s: %s", path, strerror(errno));
+    return PLX_EXIT_FAILED;
+}
+
+/* --- what is measured with ------------------------------------------------------------------- */
+
+bool plx_bench_has_two(const struct plx_bench *bench)
+{
+    return bench->one_core == NULL;
+}
+
+int plx_bench_cpu_a(const struct plx_bench *bench)
+{
+    return bench->cpu_a;
+}
+
+int plx_bench_cpu_b(const struct plx_bench *bench)
+{
+    return bench->cpu_b;
+}
+
+const struct plx_machine *plx_bench_machine(const struct plx_bench *bench)
+{
+    return bench->machine;
+}
+
+bool plx_bench_is_quick(const struct plx_bench *bench)
+{
+    return bench->quick;
+}
+
+void plx_bench_failed(struct plx_bench *bench, const char *bench_name, const struct plx_diag *diag)
+{
+    bench->failed = true;
+    plx_cli_progress_clear();
+    plx_cli_error(NAME, "%s: %s%s%s", bench_name, diag->what, diag->what[0] != '\0' ? ": " : "",
+                  diag->text);
+}
+
+void plx_bench_missing_peer(struct plx_bench *bench, const char *peer, const char *package)
+{
+    for (uint32_t i = 0; i < bench->missing_peer_count; i++) {
+        if (strcmp(bench->missing_peers[i], peer) == 0)
+            return;
+    }
+    if (bench->missing_peer_count < PLX_BENCH_PEERS_MAX)
+        bench->missing_peers[bench->missing_peer_count++] = peer;
+    plx_cli_progress_clear();
+    plx_cli_error(NAME, "peer %s is left out: %s was not installed when this was built", peer,
+                  package);
+}
+
+/* The environment without what says which part of the machine is used, and without `also`. */
+static char **filtered_environment(const char *const *also)
+{
+    extern char **environ;
+    static const char *const measured[] = {"cpus",         "nodes",       "reactors", "smt",
+                                           "pin",          "backend",     "sqpoll",   "sqpoll_cpus",
+                                           "sqpoll_share", "sqpoll_idle", "idle",     NULL};
+    size_t count = 0;
+    while (environ[count] != NULL)
+        count++;
+    char **kept = calloc(count + 1, sizeof(*kept));
+    for (size_t i = 0, next = 0; kept != NULL && i < count; i++) {
+        bool left_out = false;
+        for (size_t j = 0; strncmp(environ[i], "POLLUX_", 7) == 0 && measured[j] != NULL; j++) {
+            size_t length = strlen(measured[j]);
+            left_out = left_out || (strncasecmp(environ[i] + 7, measured[j], length) == 0 &&
+                                    environ[i][7 + length] == '=');
+        }
+        for (size_t j = 0; strncmp(environ[i], "POLLUX_", 7) == 0 && also[j] != NULL; j += 2) {
+            size_t length = strlen(also[j]);
+            left_out = left_out || (strncasecmp(environ[i] + 7, also[j], length) == 0 &&
+                                    environ[i][7 + length] == '=');
+        }
+        if (!left_out)
+            kept[next++] = environ[i];
+    }
+    return kept;
+}
+
+int plx_bench_runtime(const struct plx_bench *bench, const char *const *settings,
+                      const struct plx_machine *machine, struct plx_runtime **out,
+                      struct plx_diag *diag)
+{
+    struct plx_settings own;
+    struct plx_runtime_opts opts;
+    *out = NULL;
+    char **environment = filtered_environment(settings);
+    if (environment == NULL)
+        return plx_diag_set(diag, -ENOMEM, "environment", "no memory for a copy");
+    plx_settings_init(&own);
+    int rc = plx_settings_set(&own, "arena_size", "8M", diag);
+    for (size_t i = 0; rc == 0 && settings[i] != NULL; i += 2)
+        rc = plx_settings_set(&own, settings[i], settings[i + 1], diag);
+    if (rc == 0)
+        rc = plx_settings_load_env(&own, environment, diag, NULL, NULL);
+    free(environment);
+    if (rc != 0)
+        return rc;
+    plx_runtime_opts_init(&opts);
+    opts.machine = machine != NULL ? machine : bench->machine;
+    return plx_runtime_create(&own, &opts, out, diag);
+}
+
+/* The cores that reactors would get if each had one and no core were kept for an SQ thread. */
+static int make_plan(struct plx_bench *bench, struct plx_diag *diag)
+{
+    struct plx_settings settings = bench->settings;
+    static const enum plx_setting_id reset[] = {PLX_SETTING_REACTORS, PLX_SETTING_SQPOLL,
+                                                PLX_SETTING_SQPOLL_CPUS, PLX_SETTING_SQPOLL_SHARE};
+    for (size_t i = 0; i < sizeof(reset) / sizeof(reset[0]); i++)
+        settings.source[reset[i]] = PLX_SOURCE_DEFAULT;
+    static const char *const values[] = {"reactors", "0",          "sqpoll", "off", "sqpoll_cpus",
+                                         "",         "arena_size", "8M",     NULL};
+    int rc = 0;
+    settings.source[PLX_SETTING_ARENA_SIZE] = PLX_SOURCE_DEFAULT;
+    for (size_t i = 0; rc == 0 && values[i] != NULL; i += 2)
+        rc = plx_settings_set(&settings, values[i], values[i + 1], diag);
+    return rc == 0 ? plx_plan_create(bench->machine, &settings, &bench->plan, diag) : rc;
+}
+
+static void choose_cores(struct plx_bench *bench)
+{
+    const struct plx_plan *plan = bench->plan;
+    char vendor[16];
+    bench->cpu_a = (int)plan->reactors[0].cpu;
+    bench->cpu_b = plan->reactor_count > 1 ? (int)plan->reactors[1].cpu : -1;
+    if (bench->cpu_b < 0)
+        bench->one_core = "two spinning threads need two cores, and there is one usable";
+    else if (bench->machine->quota_mcpus != 0 && bench->machine->quota_mcpus < 2000)
+        bench->one_core = "two spinning threads need two CPUs' time, and the quota is less";
+    bench->guarded = plx_bench_hypervisor(vendor)[0] != '\0';
+}
+
+static int prepare(struct plx_bench *bench, struct plx_diag *diag)
+{
+    int rc = plx_machine_create(&bench->machine, diag);
+    if (rc != 0)
+        return rc;
+    if (!bench->machine->is_this_system)
+        return plx_diag_set(diag, -EINVAL, "machine",
+                            "there is nothing to measure on a machine that is not this one (%s)",
+                            bench->machine->source);
+    rc = make_plan(bench, diag);
+    if (rc != 0)
+        return rc;
+    choose_cores(bench);
+    rc = plx_bench_pair_init(bench, diag);
+    if (rc != 0 || !plx_bench_has_two(bench))
+        return rc;
+    void *line = aligned_alloc(2 * PLX_CACHE_LINE, sizeof(struct plx_bench_line));
+    void *samples =
+        aligned_alloc(PLX_CACHE_LINE, plx_round_up(plx_histogram_bytes(), PLX_CACHE_LINE));
+    bench->guard_line = line;
+    if (line == NULL || samples == NULL ||
+        plx_histogram_init(samples, &bench->guard_samples) != 0) {
+        free(samples);
+        return plx_diag_set(diag, -ENOMEM, "memory", "out of memory");
+    }
+    memset(line, 0, sizeof(struct plx_bench_line));
+    return 0;
+}
+
+static void clean(struct plx_bench *bench)
+{
+    plx_bench_pair_fini(bench);
+    free(bench->guard_line);
+    free(bench->guard_samples);
+    plx_plan_destroy(bench->plan);
+    plx_machine_destroy(bench->machine);
+    free(bench->rows);
+}
+
+/* --- running --------------------------------------------------------------------------------- */
+
+static int measure_all(struct plx_bench *bench, const struct request *request)
+{
+    int rc = 0;
+    plx_bench_host_print(bench);
+    if (bench->one_core != NULL)
+        fprintf(bench->tables, "%s: cases that use two are left without figures\n",
+                bench->one_core);
+    fputc('\n', bench->tables);
+    for (size_t i = 0; i < ENTRY_COUNT && rc == 0; i++) {
+        for (size_t part = 0; part < 2 && rc == 0; part++) {
+            if (request->wanted[i] && entries[i].parts[part] != NULL)
+                rc = entries[i].parts[part](bench);
+            plx_bench_memory_fini(bench);
+        }
+    }
+    return rc;
+}
+
+static int close_stream(FILE *stream, int rc, const char *path)
+{
+    if (stream != stdout && fclose(stream) != 0)
+        rc = -EIO;
+    if (rc != 0)
+        plx_cli_error(NAME, "%s: it could not be written", path);
+    return rc;
+}
+
+static int write_results(const struct plx_bench *bench, const struct request *request)
+{
+    int rc = 0;
+    if (request->json_stream != NULL)
+        rc = close_stream(request->json_stream, plx_bench_write_json(bench, request->json_stream),
+                          request->json);
+    if (request->csv_stream != NULL) {
+        int csv_rc = close_stream(request->csv_stream,
+                                  plx_bench_write_csv(bench, request->csv_stream), request->csv);
+        rc = rc != 0 ? rc : csv_rc;
+    }
+    return rc;
+}
+
+static int run(struct plx_bench *bench, const struct request *request)
+{
+    struct plx_diag diag = {0};
+    int rc = prepare(bench, &diag);
+    if (rc != 0) {
+        plx_cli_diag(NAME, &diag);
+        return plx_cli_exit_of(rc);
+    }
+    rc = measure_all(bench, request);
+    plx_cli_progress_clear();
+    if (rc != 0) {
+        plx_cli_error(NAME, "%s", strerror(-rc));
+        return PLX_EXIT_FAILED;
+    }
+    plx_bench_print_end(bench);
+    rc = write_results(bench, request);
+    return rc != 0 || bench->failed ? PLX_EXIT_FAILED : PLX_EXIT_OK;
+}
+
+int plx_cmd_bench(int argc, char **argv)
+{
+    struct request request = {.seed = DEFAULT_SEED};
+    int status = parse(&request, argc, argv);
+    if (status >= 0)
+        return status;
+    status = take_names(&request, -1 - status, argv + 1);
+    if (status >= 0)
+        return status;
+
+    struct plx_bench *bench =
+        aligned_alloc(2 * PLX_CACHE_LINE, plx_round_up(sizeof(*bench), 2 * PLX_CACHE_LINE));
+    if (bench == NULL) {
+        plx_cli_error(NAME, "out of memory");
+        return PLX_EXIT_FAILED;
+    }
+    memset(bench, 0, sizeof(*bench));
+    bench->quick = request.quick;
+    bench->rounds = (uint32_t)request.rounds;
+    bench->seed = request.seed;
+    bench->random = request.seed;
+    bench->start_ticks = plx_ticks();
+    bench->start_ns = plx_bench_monotonic_ns();
+
+    status = plx_cli_settings(NAME, &bench->settings);
+    if (status < 0)
+        status = open_stream(request.json, &request.json_stream);
+    if (status < 0)
+        status = open_stream(request.csv, &request.csv_stream);
+    bench->tables = request.json_stream == stdout || request.csv_stream == stdout ? stderr : stdout;
+    if (status < 0)
+        status = run(bench, &request);
+    clean(bench);
+    free(bench);
+    return status;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/* What we promise of our figures, and whether it is kept here. */
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/bench/frame.h"
+#include "tools/cli.h"
+
+const struct plx_bench_budget plx_bench_budgets[] = {
+    {"ring", "rtt_8B", "pollux/cells", "raw", 1.20},
+    {"ring", "rtt_8B", "pollux/cells", "ck", 1.00},
+    {"ring", "items_48B_1024", "pollux/cells", "ck", 1.00},
+    {"uring", "publish_1", "pollux", "liburing", 1.10},
+    {"uring", "publish_32", "pollux", NULL, 40},
+    {"uring", "idle_turn", "pollux", NULL, 60},
+    {"uring", "idle_turn_sqpoll", "pollux", NULL, 60},
+    {"uring", "poll_128", "pollux", NULL, 2000},
+    {"uring", "cancel", "pollux", NULL, 60},
+    {"uring", "nop_defer", "pollux", "liburing", 1.10},
+    {"uring", "nop_sqpoll", "pollux", "liburing", 1.10},
+    {"tcp", "rtt_64B", "pollux", "raw", 1.05},
+    {"tcp", "rtt_64B", "pollux", "epoll", 0.92},
+    {"tcp", "rate_1", "pollux", "epoll", 1.00},
+    {"tcp", "rate_1", "pollux", "libuv", 1.00},
+    {"tcp", "rate_50", "pollux", "epoll", 1.00},
+    {"tcp", "rate_50", "pollux", "libuv", 1.00},
+    {"tcp", "rate_300", "pollux", "epoll", 1.00},
+    {"tcp", "rate_300", "pollux", "libuv", 1.00},
+};
+
+const uint32_t plx_bench_budget_count = sizeof(plx_bench_budgets) / sizeof(plx_bench_budgets[0]);
+
+const struct plx_bench_budget *plx_bench_find_budget(const struct plx_bench_row *subject,
+                                                     const struct plx_bench_row *peer)
+{
+    for (uint32_t i = 0; i < plx_bench_budget_count; i++) {
+        const struct plx_bench_budget *budget = &plx_bench_budgets[i];
+        if (strcmp(budget->bench, subject->bench) != 0 ||
+            strcmp(budget->case_name, subject->case_name) != 0 ||
+            strcmp(budget->subject, subject->subject) != 0)
+            continue;
+        if (peer == NULL ? budget->peer == NULL
+                         : budget->peer != NULL && strcmp(budget->peer, peer->subject) == 0)
+            return budget;
+    }
+    return NULL;
+}
+
+static const struct plx_bench_row *
+find_row(const struct plx_bench *bench, const struct plx_bench_budget *budget, const char *subject)
+{
+    for (uint32_t i = 0; i < bench->row_count; i++) {
+        const struct plx_bench_row *row = &bench->rows[i];
+        if (strcmp(row->bench, budget->bench) == 0 &&
+            strcmp(row->case_name, budget->case_name) == 0 && strcmp(row->subject, subject) == 0)
+            return row;
+    }
+    return NULL;
+}
+
+/* The last two columns: what was measured, and the verdict. */
+static void judge(struct plx_cli_table *table, const struct plx_bench_budget *budget,
+                  const struct plx_bench_row *row, const struct plx_bench_row *peer)
+{
+    if (!row->has || (budget->peer != NULL && !peer->has)) {
+        plx_cli_table_add(table, "%s", "");
+        plx_cli_table_add(table, "not measured: %s", row->has ? peer->why : row->why);
+        return;
+    }
+    double figure = budget->peer != NULL ? row->p50 / peer->p50 : row->p50;
+    bool rate = row->unit == PLX_BENCH_RATE;
+    double beyond = rate ? budget->limit / figure - 1 : figure / budget->limit - 1;
+    if (budget->peer != NULL)
+        plx_cli_table_add(table, "%.3f (%.4g / %.4g %s)", figure, row->p50, peer->p50,
+                          rate ? "per s" : "ns");
+    else
+        plx_cli_table_add(table, "%.1f ns", figure);
+    if (beyond <= 0)
+        plx_cli_table_add(table, "met");
+    else
+        plx_cli_table_add(table, "missed by %.1f %%", 100 * beyond);
+}
+
+void plx_bench_print_verdict(const struct plx_bench *bench)
+{
+    struct plx_cli_table table;
+    uint32_t lines = 0;
+    plx_cli_table_init(&table, "lllll", bench->tables);
+    static const char *const headings[] = {"case", "p50 of", "budget", "measured", "verdict"};
+    for (size_t i = 0; i < sizeof(headings) / sizeof(headings[0]); i++)
+        plx_cli_table_add(&table, "%s", headings[i]);
+    for (uint32_t i = 0; i < plx_bench_budget_count; i++) {
+        const struct plx_bench_budget *budget = &plx_bench_budgets[i];
+        const struct plx_bench_row *row = find_row(bench, budget, budget->subject);
+        const struct plx_bench_row *peer =
+            budget->peer != NULL ? find_row(bench, budget, budget->peer) : NULL;
+        if (row == NULL || (budget->peer != NULL && peer == NULL))
+            continue;
+        const char *sign = row->unit == PLX_BENCH_RATE ? ">=" : "<=";
+        plx_cli_table_add(&table, "%s %s", budget->bench, budget->case_name);
+        plx_cli_table_add(&table, "%s%s%s", budget->subject, peer != NULL ? " / " : "",
+                          peer != NULL ? budget->peer : "");
+        plx_cli_table_add(&table, peer != NULL ? "%s %.2f" : "%s %.0f ns", sign, budget->limit);
+        judge(&table, budget, row, peer);
+        lines++;
+    }
+    if (lines != 0) {
+        plx_cli_print(bench->tables, PLX_CLI_BOLD, "budgets");
+        fputc('\n', bench->tables);
+        if (plx_cli_table_print(&table, bench->tables, 2) < 0)
+            plx_cli_error("pollux bench", "out of memory");
+        fputc('\n', bench->tables);
+    }
+    plx_cli_table_fini(&table);
+}

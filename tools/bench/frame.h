@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The inside of the benchmark's frame: what its own files share and the benchmarks do not see.
+ */
+#ifndef POLLUX_TOOLS_BENCH_FRAME_H
+#define POLLUX_TOOLS_BENCH_FRAME_H
+
+#include <jansson.h>
+#include <pthread.h>
+#include <stdio.h>
+
+#include "alloc/arena.h"
+#include "tools/bench/bench.h"
+
+#define PLX_BENCH_ARENAS_MAX 64
+#define PLX_BENCH_PEERS_MAX  8
+
+/* --- rows ------------------------------------------------------------------------------------ */
+
+/* A row of the results. Numbers that do not apply are -1 (cores, nodes); figures go with `has`. */
+struct plx_bench_row {
+    const char *bench;
+    const char *case_name;
+    const char *subject;
+    const char *what;
+    enum plx_bench_unit unit;
+    uint32_t block;
+    bool has;
+    uint64_t n;
+    double min, p50, p90, p99, p999, p9999, max, mean;
+    int cpu_a, cpu_b, node_a, node_b, mem_node;
+    uint32_t slices;    /* that were run */
+    uint32_t discarded; /* of them */
+    char why[200];      /* no figures: the reason */
+};
+
+/* What a figure is held to: p50 of `subject`, or its ratio to that of `peer`, is at most `limit`.
+ */
+struct plx_bench_budget {
+    const char *bench;
+    const char *case_name;
+    const char *subject;
+    const char *peer; /* NULL: the figure itself, in ns */
+    double limit;     /* of a rate the ratio is at least this */
+};
+
+/* --- the two threads ------------------------------------------------------------------------- */
+
+/* A job of the peer thread, and how it is handed over. */
+struct plx_bench_pair {
+    pthread_t thread;
+    bool made;
+    bool has_thread;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int (*job)(void *ctx); /* NULL: none */
+    void *job_ctx;
+    int job_rc;
+    bool job_done;
+    bool ends;
+    int cpu_a; /* where the two threads are pinned now; -1: nowhere */
+    int cpu_b;
+    PLX_ATOMIC(bool) entered PLX_ALIGNED(2 * PLX_CACHE_LINE); /* the job has begun */
+};
+
+struct plx_bench {
+    struct plx_machine *machine;
+    struct plx_plan *plan;        /* whose reactors' cores are measured on */
+    struct plx_settings settings; /* of the environment */
+    bool quick;
+    uint32_t rounds; /* 0: as each case says */
+    uint64_t seed;
+    uint64_t random;
+    int cpu_a;
+    int cpu_b;            /* -1: none */
+    const char *one_core; /* not NULL: why two threads may not spin */
+    bool guarded;         /* there is a hypervisor, which may put two CPUs on one core */
+    FILE *tables;
+    struct plx_bench_pair pair;
+    struct plx_bench_line *guard_line;
+    struct plx_histogram *guard_samples;
+    uint64_t start_ticks;
+    uint64_t start_ns;
+
+    struct plx_bench_row *rows;
+    uint32_t row_count;
+    uint32_t row_room;
+    uint64_t slices;
+    uint64_t discarded_close; /* the line was faster than two cores can be */
+    uint64_t discarded_steal;
+    bool failed;
+
+    struct plx_arena arenas[PLX_BENCH_ARENAS_MAX];
+    uint32_t arena_count;
+    const char *missing_peers[PLX_BENCH_PEERS_MAX];
+    uint32_t missing_peer_count;
+};
+
+/* pair.c: makes the peer thread if there are two cores; pins the bench thread. */
+int plx_bench_pair_init(struct plx_bench *bench, struct plx_diag *diag) PLX_MUST_CHECK;
+void plx_bench_pair_fini(struct plx_bench *bench);
+/* Pins both threads, `cpu_b` -1 meaning the bench thread alone. */
+int plx_bench_pair_place(struct plx_bench *bench, int cpu_a, int cpu_b,
+                         struct plx_diag *diag) PLX_MUST_CHECK;
+/* Hands the peer thread a job and returns when it has begun; then waits for its end. */
+void plx_bench_pair_begin(struct plx_bench *bench, int (*job)(void *ctx), void *ctx);
+int plx_bench_pair_end(struct plx_bench *bench);
+uint64_t plx_bench_monotonic_ns(void);
+double plx_bench_ns_per_tick(const struct plx_bench *bench);
+/* Ends what plx_bench_memory gave. */
+void plx_bench_memory_fini(struct plx_bench *bench);
+
+/* report.c. `first` is the first row of the case, which ends with the rows so far. */
+struct plx_bench_row *plx_bench_row_add(struct plx_bench *bench);
+void plx_bench_print_case(const struct plx_bench *bench, uint32_t first);
+void plx_bench_print_end(const struct plx_bench *bench);
+int plx_bench_write_json(const struct plx_bench *bench, FILE *stream);
+int plx_bench_write_csv(const struct plx_bench *bench, FILE *stream);
+
+/* budgets.c */
+extern const struct plx_bench_budget plx_bench_budgets[];
+extern const uint32_t plx_bench_budget_count;
+/* The budget of `subject` against `peer` (NULL: its own figure); NULL: there is none. */
+const struct plx_bench_budget *plx_bench_find_budget(const struct plx_bench_row *subject,
+                                                     const struct plx_bench_row *peer);
+void plx_bench_print_verdict(const struct plx_bench *bench);
+
+/* host.c. A new reference; NULL when memory ran out. */
+json_t *plx_bench_host_json(const struct plx_bench *bench);
+void plx_bench_host_print(const struct plx_bench *bench);
+/* The hypervisor's name for itself; "" where there is none. `text` takes 13 bytes. */
+const char *plx_bench_hypervisor(char *text);
+/* Time that the hypervisor took from a CPU since boot, in clock ticks of 10 ms or as configured;
+ * all CPUs together for -1. 0 where that is not told. */
+uint64_t plx_bench_steal(int cpu);
+
+#endif

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/* Posts between two reactors, beside the cells that carry them and the bare line. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "tools/bench/queues.h"
+
+/* Turns between two looks at the clock. */
+#define TURNS 1024u
+/* For the end of a reactor without anything in flight. */
+#define ABANDON_NS 2000000000u
+/* As many as a ring of the mesh has. */
+#define SLOTS 256u
+
+/* Two reactors, each on its own thread. */
+struct mesh {
+    struct plx_runtime *runtime;
+    struct plx_reactor *here;
+    struct plx_reactor *there;
+    uint32_t here_index;
+    uint32_t there_index;
+    struct plx_diag peer_diag;
+    /* The bench thread's. */
+    uint64_t sent PLX_ALIGNED(2 * PLX_CACHE_LINE);
+    uint64_t answer;
+    /* The peer thread's. */
+    uint64_t taken PLX_ALIGNED(2 * PLX_CACHE_LINE);
+    uint64_t wrong;
+    int echo_rc;
+};
+
+/* What is posted has no room for it: 8 bytes are to be carried. There is one at a time. */
+static struct mesh *active;
+
+/* --- there and back -------------------------------------------------------------------------- */
+
+static void take_answer(struct plx_reactor *here, const void *body)
+{
+    (void)here;
+    active->answer = *(const uint64_t *)body;
+}
+
+static void echo(struct plx_reactor *here, const void *body)
+{
+    int rc = plx_mesh_post(here, active->here_index, take_answer, body, sizeof(uint64_t));
+    if (rc != 0)
+        active->echo_rc = rc;
+}
+
+static int go_and_return(struct plx_bench_slice *slice, struct mesh *mesh, struct plx_diag *diag)
+{
+    uint64_t last = mesh->sent++;
+    int rc = plx_mesh_post(mesh->here, mesh->there_index, echo, &mesh->sent, sizeof(mesh->sent));
+    if (rc != 0)
+        return plx_diag_set(diag, rc, "plx_mesh_post", "refused with one post on its way");
+    for (uint32_t turns = 0; mesh->answer == last;) {
+        (void)plx_reactor_poll(mesh->here);
+        if (++turns % TURNS == 0 && plx_bench_in_vain(slice))
+            return plx_diag_set(diag, -ETIMEDOUT, "plx_mesh_post", "no answer");
+    }
+    if (mesh->answer != mesh->sent)
+        return plx_diag_set(diag, -EPROTO, "plx_mesh_post", "another number came back");
+    return 0;
+}
+
+static int rtt_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    uint64_t before = plx_ticks();
+    while (before < slice->end_ticks) {
+        for (uint32_t i = 0; i < PLX_BENCH_TRIPS; i++) {
+            int rc = go_and_return(slice, ctx, diag);
+            if (rc != 0)
+                return rc;
+        }
+        uint64_t now = plx_ticks();
+        plx_bench_sample(slice, now - before);
+        before = now;
+    }
+    return 0;
+}
+
+static int rtt_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    struct mesh *mesh = ctx;
+    for (;;) {
+        bool last = plx_bench_stopped(slice);
+        int work = plx_reactor_poll(mesh->there);
+        if (mesh->echo_rc != 0)
+            return plx_diag_set(diag, mesh->echo_rc, "plx_mesh_post", "the answer was refused");
+        if (last && work == 0)
+            return 0;
+    }
+}
+
+/* --- one way --------------------------------------------------------------------------------- */
+
+static void take_item(struct plx_reactor *here, const void *body)
+{
+    (void)here;
+    active->wrong |= plx_bench_item_check(body, active->taken++);
+}
+
+static int items_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    struct mesh *mesh = ctx;
+    uint64_t words[PLX_BENCH_ITEM_WORDS];
+    uint64_t before = plx_ticks();
+    while (before < slice->end_ticks) {
+        for (uint32_t i = 0; i < PLX_BENCH_ITEMS; i++) {
+            int rc;
+            plx_bench_item_fill(words, mesh->sent++);
+            uint32_t turns = 0;
+            while ((rc = plx_mesh_post(mesh->here, mesh->there_index, take_item, words,
+                                       sizeof(words))) == -EAGAIN) {
+                (void)plx_reactor_poll(mesh->here);
+                if (++turns % TURNS == 0 && plx_bench_in_vain(slice))
+                    return plx_diag_set(diag, -ETIMEDOUT, "plx_mesh_post", "the ring stays full");
+            }
+            if (rc != 0)
+                return plx_diag_set(diag, rc, "plx_mesh_post", "refused");
+        }
+        uint64_t now = plx_ticks();
+        plx_bench_sample(slice, now - before);
+        before = now;
+    }
+    return 0;
+}
+
+static int items_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    struct mesh *mesh = ctx;
+    for (;;) {
+        bool last = plx_bench_stopped(slice);
+        int work = plx_reactor_poll(mesh->there);
+        if (mesh->wrong != 0)
+            return plx_diag_set(diag, -EPROTO, "plx_mesh_post",
+                                "posts arrived that were not sent so");
+        if (last && work == 0)
+            return 0;
+    }
+}
+
+/* --- set-up ---------------------------------------------------------------------------------- */
+
+static int adopt_there(void *ctx)
+{
+    struct mesh *mesh = ctx;
+    return plx_reactor_adopt(mesh->runtime, mesh->there_index, &mesh->there, &mesh->peer_diag);
+}
+
+static int abandon_there(void *ctx)
+{
+    struct mesh *mesh = ctx;
+    return plx_reactor_abandon(mesh->there, ABANDON_NS);
+}
+
+static void close_mesh(struct plx_bench *bench, struct mesh *mesh)
+{
+    if (mesh->there != NULL)
+        (void)plx_bench_on_peer(bench, abandon_there, mesh);
+    if (mesh->here != NULL)
+        (void)plx_reactor_abandon(mesh->here, ABANDON_NS);
+    plx_runtime_destroy(mesh->runtime);
+    active = NULL;
+}
+
+static int open_mesh(struct plx_bench *bench, struct mesh *mesh, struct plx_diag *diag)
+{
+    char cpus[32];
+    snprintf(cpus, sizeof(cpus), "%d,%d", plx_bench_cpu_a(bench), plx_bench_cpu_b(bench));
+    const char *const settings[] = {"cpus", cpus,  "reactors", "2", "sqpoll",
+                                    "off",  "smt", "yes",      NULL};
+    *mesh = (struct mesh){0};
+    int rc = plx_bench_runtime(bench, settings, NULL, &mesh->runtime, diag);
+    if (rc != 0)
+        return rc;
+    active = mesh;
+    bool first = (int)plx_runtime_plan(mesh->runtime)->reactors[0].cpu == plx_bench_cpu_a(bench);
+    mesh->here_index = first ? 0 : 1;
+    mesh->there_index = first ? 1 : 0;
+    rc = plx_reactor_adopt(mesh->runtime, mesh->here_index, &mesh->here, diag);
+    if (rc == 0) {
+        rc = plx_bench_on_peer(bench, adopt_there, mesh);
+        if (rc != 0)
+            *diag = mesh->peer_diag;
+    }
+    if (rc != 0)
+        close_mesh(bench, mesh);
+    return rc;
+}
+
+int plx_bench_mesh(struct plx_bench *bench)
+{
+    static struct mesh mesh;
+    struct plx_diag diag;
+    const struct plx_bench_case rtt = {
+        .bench = "mesh",
+        .name = "rtt_post_8B",
+        .what = "a post of 8 bytes to the other reactor, and one back",
+        .block = PLX_BENCH_TRIPS,
+        .two_cores = true,
+    };
+    const struct plx_bench_case items = {
+        .bench = "mesh",
+        .name = "items_post_48B",
+        .what = "posts of 48 bytes to the other reactor",
+        .block = PLX_BENCH_ITEMS,
+        .two_cores = true,
+    };
+    const char *missing = NULL;
+    bool opened = false;
+    if (plx_bench_has_two(bench)) {
+        opened = open_mesh(bench, &mesh, &diag) == 0;
+        if (!opened) {
+            plx_bench_failed(bench, "mesh", &diag);
+            missing = "the reactors could not be opened";
+        }
+    }
+    const struct plx_bench_subject rtts[] = {
+        {.name = "pollux",
+         .run = rtt_run,
+         .peer = rtt_peer,
+         .ctx = &mesh,
+         .missing = missing,
+         .mem_node = -1},
+        plx_bench_cells_rtt(bench, SLOTS),
+        plx_bench_raw_rtt(bench),
+    };
+    int rc = plx_bench_measure(bench, &rtt, rtts, 3);
+    mesh.sent = 0;
+    const struct plx_bench_subject one_ways[] = {
+        {.name = "pollux",
+         .run = items_run,
+         .peer = items_peer,
+         .ctx = &mesh,
+         .missing = missing,
+         .mem_node = -1},
+        plx_bench_cells_items(bench, SLOTS),
+    };
+    if (rc == 0)
+        rc = plx_bench_measure(bench, &items, one_ways, 2);
+    if (opened)
+        close_mesh(bench, &mesh);
+    return rc;
+}

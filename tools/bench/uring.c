@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: MIT */
+#include "tools/bench/bench.h"
+int plx_bench_uring(struct plx_bench *bench)
+{
+    (void)bench;
+    return 0;
+}
