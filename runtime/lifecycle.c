@@ -244,7 +244,8 @@ static bool posts_arrived(struct plx_reactor *r, struct plx__slot *slot)
      * Alone, it waits neither for the others to stop nor for a pause in what they send: after so
      * many turns a full ring that it began with is empty. What comes later is counted as lost.
      */
-    return r->drain_turns > rt->settings.mesh_slots / PLX__TURN_POSTS_MAX || !plx__mesh_pending(&r->mesh);
+    return r->drain_turns > rt->settings.mesh_slots / PLX__TURN_POSTS_MAX ||
+           !plx__mesh_pending(&r->mesh);
 }
 
 static void drain(struct plx_reactor *r, struct plx__slot *slot)

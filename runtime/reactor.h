@@ -57,7 +57,8 @@ struct plx_poller {
     bool armed;
 };
 
-/* From the next turn on at the latest, `fn` is called in each. `poller` stays in place until disarmed. O(1). */
+/* From the next turn on at the latest, `fn` is called in each. `poller` stays in place until
+ * disarmed. O(1). */
 PLX_API void plx_poller_arm(struct plx_reactor *reactor, struct plx_poller *poller,
                             plx_poller_fn fn, void *ctx);
 
