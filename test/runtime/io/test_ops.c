@@ -414,6 +414,67 @@ static void send_to_a_full_socket_waits_for_room(void **state)
     }
 }
 
+static void send_passes_its_flags_on(void **state)
+{
+    struct world *world = *state;
+    static const uint16_t flags[] = {PLX_QUEUED, PLX_INLINE};
+    int pair[2];
+    make_tcp_pair(pair);
+    for (unsigned i = 0; i < 2; i++) {
+        struct seen seen = {0};
+        char urgent = 0;
+        plx_op_send(&seen.op, pair[0], "!", 1, MSG_OOB, flags[i], seen_note, &seen);
+        world_run(world, &seen, 1);
+        WORLD_UNTIL(world, recv(pair[1], &urgent, 1, MSG_OOB | MSG_DONTWAIT) == 1);
+        assert_int_equal(urgent, '!');
+    }
+    world_close_fd(world, pair[0]);
+    close(pair[1]);
+}
+
+#define ENDLESS 300u
+
+static int endless_fd;
+static bool endless_stop;
+
+static void send_again(struct plx_op *op, const struct plx_event *event, void *ctx)
+{
+    assert_int_equal(event->result, -EBADF);
+    if (endless_stop)
+        return;
+    plx_op_send(op, endless_fd, "x", 1, 0, PLX_INLINE, send_again, ctx);
+    assert_int_equal(plx_op_submit(callback_world->reactor, op), 0);
+}
+
+static void inline_sends_without_end_leave_room_for_others(void **state)
+{
+    struct world *world = *state;
+    static struct plx_op ops[ENDLESS];
+    callback_world = world;
+    endless_stop = false;
+    /* A number that nobody is given meanwhile. */
+    endless_fd = 900;
+    assert_false(is_open(endless_fd));
+    for (unsigned i = 0; i < ENDLESS; i++) {
+        plx_op_send(&ops[i], endless_fd, "x", 1, 0, PLX_INLINE, send_again, NULL);
+        assert_int_equal(plx_op_submit(world->reactor, &ops[i]), 0);
+    }
+    int pair[2];
+    char byte;
+    make_pair(SOCK_STREAM, pair);
+    struct seen seen = {0};
+    plx_op_recv(&seen.op, pair[0], &byte, 1, 0, seen_note, &seen);
+    world_submit(world, &seen);
+    world_turn(world);
+    put_text(pair[1], "x");
+    world_expect(world, &seen, 1);
+    endless_stop = true;
+    for (unsigned i = 0; i < ENDLESS; i++)
+        WORLD_UNTIL(world, plx_op_state(&ops[i]) == PLX_OP_DONE);
+    world_close_fd(world, pair[0]);
+    close(pair[1]);
+}
+
 /* --- accept ----------------------------------------------------------------------------------- */
 
 static void accept_takes_who_is_there_or_comes(void **state)
@@ -703,6 +764,8 @@ int main(void)
         WORLD_CASE(receive_at_the_end_of_the_peer_is_zero),
         WORLD_CASE(peer_that_resets_is_an_error_and_no_signal),
         WORLD_CASE(send_to_a_full_socket_waits_for_room),
+        WORLD_CASE(send_passes_its_flags_on),
+        WORLD_CASE(inline_sends_without_end_leave_room_for_others),
         WORLD_CASE(accept_takes_who_is_there_or_comes),
         WORLD_CASE(accept_multishot_takes_many_until_cancelled),
         WORLD_CASE(accept_at_the_limit_of_descriptors_fails_and_recovers),
