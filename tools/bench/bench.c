@@ -26,6 +26,7 @@ static const struct entry entries[] = {
     {"ring", {plx_bench_ring, NULL}},
     {"mesh", {plx_bench_mesh, NULL}},
     {"uring", {plx_bench_uring, NULL}},
+    {"tcp", {plx_bench_tcp, plx_bench_tcp_rate}},
 };
 
 #define ENTRY_COUNT (sizeof(entries) / sizeof(entries[0]))

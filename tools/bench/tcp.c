@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tcp rtt_64B: a message of 64 bytes there and back over the loopback, both ends the same subject,
+ * each spinning on a core of its own.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "tools/bench/end.h"
+
+/* Turns between two looks at the clock while waiting for an answer. */
+#define LOOKS 4096u
+
+struct echo {
+    struct plx_bench_host host; /* first: plx_bench_host_serve takes it so */
+    struct plx_bench_end *client;
+    uint64_t sequence;
+    char why[400]; /* it could not be set up */
+};
+
+static const struct plx_bench_end_ops *const ends[] = {
+    &plx_bench_end_pollux,       &plx_bench_end_pollux_ring, &plx_bench_end_pollux_queued,
+    &plx_bench_end_pollux_epoll, &plx_bench_end_raw,         &plx_bench_end_epoll,
+    &plx_bench_end_liburing,
+#ifdef PLX_BENCH_LIBUV
+    &plx_bench_end_libuv,
+#endif
+};
+#define END_COUNT (sizeof(ends) / sizeof(*ends))
+
+static int failed(const struct echo *echo, int rc, const char *what, struct plx_diag *diag)
+{
+    return plx_diag_set(diag, rc, echo->host.ops->subject, "the %s client %s: %s",
+                        echo->host.ops->subject, what, strerror(-rc));
+}
+
+/* Waits for the whole answer. */
+static int await(struct plx_bench_slice *slice, struct echo *echo, struct plx_diag *diag)
+{
+    struct plx_bench_end *client = echo->client;
+    void (*turn)(struct plx_bench_end * end) = client->ops->turn;
+    uint32_t looks = 0;
+    while (client->answer_bytes < PLX_BENCH_MESSAGE_BYTES) {
+        turn(client);
+        if (PLX_UNLIKELY(client->error != 0))
+            return failed(echo, client->error, "met", diag);
+        if (PLX_UNLIKELY(++looks % LOOKS == 0) && plx_bench_in_vain(slice))
+            return failed(echo, -ETIMEDOUT, "waited for an answer", diag);
+    }
+    return 0;
+}
+
+static int run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    struct echo *echo = ctx;
+    struct plx_bench_end *client = echo->client;
+    uint64_t message[PLX_BENCH_MESSAGE_BYTES / sizeof(uint64_t)];
+    uint64_t before;
+    do {
+        /* Each message differs from the last in every word. */
+        echo->sequence++;
+        for (size_t i = 0; i < sizeof(message) / sizeof(*message); i++)
+            message[i] = echo->sequence + ((uint64_t)i << 56);
+        client->answer_bytes = 0;
+        before = plx_ticks();
+        client->ops->send(client, message, sizeof(message));
+        int rc = await(slice, echo, diag);
+        if (PLX_UNLIKELY(rc != 0))
+            return rc;
+        plx_bench_sample(slice, plx_ticks() - before);
+        if (client->answer_bytes != sizeof(message) ||
+            memcmp(client->answer, message, sizeof(message)) != 0)
+            return failed(echo, -EBADMSG, "got another answer than it sent", diag);
+    } while (before < slice->end_ticks);
+    return 0;
+}
+
+/* --- set-up ---------------------------------------------------------------------------------- */
+
+static int open_pair(struct echo *echo, struct plx_bench *bench,
+                     const struct plx_bench_end_ops *ops, struct plx_diag *diag)
+{
+    struct plx_bench_host *host = &echo->host;
+    int rc = plx_bench_host_open(host, bench, ops, 1, diag);
+    if (rc != 0)
+        return rc;
+    struct plx_bench_end_config config = host->config;
+    config.server = false;
+    config.reactor = host->client_reactor;
+    rc = ops->open(ops, &config, &echo->client);
+    if (rc != 0)
+        (void)failed(echo, rc, "did not open", diag);
+    else
+        rc = plx_bench_host_accept(host, diag);
+    return rc;
+}
+
+static void close_pair(struct echo *echo)
+{
+    if (echo->client != NULL)
+        echo->client->ops->close(echo->client);
+    echo->client = NULL;
+    plx_bench_host_close(&echo->host);
+}
+
+int plx_bench_tcp(struct plx_bench *bench)
+{
+    static const struct plx_bench_case rtt = {
+        .bench = "tcp",
+        .name = "rtt_64B",
+        .what = "64 bytes there and back over the loopback, both ends spinning",
+        .unit = PLX_BENCH_NS,
+        .block = 1,
+        .two_cores = true,
+    };
+    struct echo echoes[END_COUNT] = {0};
+    struct plx_bench_subject subjects[END_COUNT] = {0};
+    struct plx_diag diag;
+#ifndef PLX_BENCH_LIBUV
+    plx_bench_missing_peer(bench, "libuv", "libuv1-dev");
+#endif
+    for (size_t i = 0; i < END_COUNT; i++) {
+        subjects[i] = (struct plx_bench_subject){
+            .name = ends[i]->subject,
+            .run = run,
+            .peer = plx_bench_host_serve,
+            .ctx = &echoes[i],
+            .mem_node = -1,
+        };
+        if (plx_bench_has_two(bench) && open_pair(&echoes[i], bench, ends[i], &diag) != 0) {
+            plx_bench_failed(bench, "tcp", &diag);
+            memcpy(echoes[i].why, diag.text, sizeof(diag.text));
+            subjects[i].missing = echoes[i].why;
+        }
+    }
+    int rc = plx_bench_measure(bench, &rtt, subjects, (uint32_t)END_COUNT);
+    for (size_t i = 0; i < END_COUNT; i++)
+        close_pair(&echoes[i]);
+    return rc;
+}
