@@ -176,6 +176,11 @@ bool plx_bench_is_quick(const struct plx_bench *bench)
     return bench->quick;
 }
 
+uint32_t plx_bench_ring_entries(const struct plx_bench *bench)
+{
+    return bench->settings.ring_entries;
+}
+
 void plx_bench_failed(struct plx_bench *bench, const char *bench_name, const struct plx_diag *diag)
 {
     bench->failed = true;

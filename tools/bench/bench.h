@@ -46,6 +46,25 @@ static inline void plx_bench_sample(struct plx_bench_slice *slice, uint64_t tick
     plx_histogram_record(slice->samples, ticks);
 }
 
+/*
+ * The counter, read when all before it is done and nothing after it has begun: for blocks so short
+ * that what the core does ahead of time would be left out, an exchange with another core above all.
+ */
+static inline uint64_t plx_bench_fenced_ticks(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_lfence();
+    uint64_t ticks = plx_ticks();
+    __builtin_ia32_lfence();
+    return ticks;
+#else
+    __asm__ __volatile__("isb" ::: "memory");
+    uint64_t ticks = plx_ticks();
+    __asm__ __volatile__("isb" ::: "memory");
+    return ticks;
+#endif
+}
+
 /* For peer: whether run has ended. What run did before is seen. */
 static inline bool plx_bench_stopped(struct plx_bench_slice *slice)
 {
@@ -125,6 +144,8 @@ int plx_bench_cpu_a(const struct plx_bench *bench);
 int plx_bench_cpu_b(const struct plx_bench *bench); /* -1: there is only one */
 const struct plx_machine *plx_bench_machine(const struct plx_bench *bench);
 bool plx_bench_is_quick(const struct plx_bench *bench);
+/* Of a reactor's ring, as the environment says. */
+uint32_t plx_bench_ring_entries(const struct plx_bench *bench);
 
 /*
  * Calls `fn` on the peer thread and sleeps until it has returned: for what must be made or ended on
