@@ -319,6 +319,39 @@ static void turn_with_nobody_waiting_enters_no_kernel(void **state)
     close(pair[1]);
 }
 
+static void receive_from_an_empty_group_ends_only_when_there_is_data(void **state)
+{
+    struct plx__io *io = *state;
+    uint16_t group = 0;
+    assert_int_equal(plx__io_group_create(io, 1, PLX_PAGE, &group), 0);
+    int pair[2];
+    make_pair(SOCK_STREAM, pair);
+    struct seen first = {0};
+    plx_op_recv_group(&first.op, pair[0], group, seen_note, &first);
+    io_submit(io, &first);
+    put_text(pair[1], "a");
+    assert_int_equal(plx__io_poll(io), 1);
+    assert_int_equal(first.event[0].result, 1);
+    assert_int_equal(plx__io_poll(io), 0);
+    put_text(pair[1], "b");
+    assert_int_equal(plx__io_poll(io), 1);
+    assert_int_equal(first.event[1].result, -ENOBUFS);
+    assert_int_equal(first.terminals, 1);
+
+    char byte;
+    assert_int_equal(io->ops->recv_now(io, pair[0], &byte, 1), 1);
+    assert_int_equal(byte, 'b');
+    struct seen end = {0};
+    plx_op_recv_group(&end.op, pair[0], group, seen_note, &end);
+    io_submit(io, &end);
+    assert_int_equal(plx__io_poll(io), 0);
+    close(pair[1]);
+    assert_int_equal(plx__io_poll(io), 1);
+    seen_expect(&end, 0);
+    plx__io_group_release(io, group, first.event[0].buffer_id);
+    io_close(io, pair[0]);
+}
+
 /* --- edges ------------------------------------------------------------------------------------ */
 
 static void data_that_came_between_two_ops_is_found(void **state)
@@ -488,6 +521,7 @@ int main(void)
         CASE(collect_one_at_a_time_loses_nothing),
         CASE(ops_that_end_at_once_do_not_starve_those_that_wait),
         CASE(turn_with_nobody_waiting_enters_no_kernel),
+        CASE(receive_from_an_empty_group_ends_only_when_there_is_data),
         CASE(data_that_came_between_two_ops_is_found),
         CASE(hangup_wakes_both_directions),
         CASE(close_of_a_duplicated_descriptor_ends_its_registration),
