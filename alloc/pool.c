@@ -125,7 +125,7 @@ static uint64_t init_class(struct plx_pool *pool, uint32_t index, uint32_t block
     uint64_t step = plx_pool_class_bytes(index) / PLX_PAGE;
 
     c->capacity = blocks;
-    plx_store_relaxed(&c->free, blocks);
+    plx_store_relaxed(&c->free_count, blocks);
     plx_store_relaxed(&c->free_min, blocks);
     memset(pool->map + page, (int)(PLX__POOL_INTERIOR | index), blocks * step);
     for (uint32_t i = blocks; i-- > 0; page += step) {
@@ -190,7 +190,7 @@ uint64_t plx_pool_fini(struct plx_pool *pool)
     uint64_t out = plx_load_relaxed(&pool->away_waiting);
 
     for (uint32_t c = 0; c < PLX_POOL_CLASSES; c++)
-        out += pool->classes[c].capacity - plx_load_relaxed(&pool->classes[c].free);
+        out += pool->classes[c].capacity - plx_load_relaxed(&pool->classes[c].free_count);
     memset(pool, 0, sizeof(*pool));
     memset(pool->class_of, NONE, sizeof(pool->class_of));
     return out;
@@ -266,9 +266,9 @@ int plx_pool_waiter_arm(struct plx_pool *pool, struct plx_pool_waiter *waiter, s
     waiter->fn = fn;
     waiter->ctx = ctx;
     waiter->index = index;
-    uint32_t free = plx_load_relaxed(&pool->classes[index].free);
-    if (free > 0) {
-        make_ready(pool, waiter, plx__pool_take(pool, index, free));
+    uint32_t free_count = plx_load_relaxed(&pool->classes[index].free_count);
+    if (free_count > 0) {
+        make_ready(pool, waiter, plx__pool_take(pool, index, free_count));
         return 0;
     }
     waiter->state = WAITER_IN_LINE;
@@ -322,9 +322,9 @@ void *plx__pool_acquire_dry(struct plx_pool *pool, uint32_t index)
 
     plx_store_relaxed(&c->misses, plx_load_relaxed(&c->misses) + 1);
     while (pool->fall_up && ++index < PLX_POOL_CLASSES) {
-        uint32_t free = plx_load_relaxed(&pool->classes[index].free);
-        if (free > 0)
-            return plx__pool_take(pool, index, free);
+        uint32_t free_count = plx_load_relaxed(&pool->classes[index].free_count);
+        if (free_count > 0)
+            return plx__pool_take(pool, index, free_count);
     }
     return NULL;
 }
@@ -469,7 +469,7 @@ void plx_pool_read_stats(const struct plx_pool *pool, struct plx_pool_stats *out
         out->classes[i] = (struct plx_pool_class_stats){
             .block_bytes = (uint32_t)plx_pool_class_bytes(i),
             .capacity = c->capacity,
-            .in_use = c->capacity - plx_load_relaxed(&c->free),
+            .in_use = c->capacity - plx_load_relaxed(&c->free_count),
             .peak = c->capacity - plx_load_relaxed(&c->free_min),
             .acquires = plx_load_relaxed(&c->acquires),
             .misses = plx_load_relaxed(&c->misses),
@@ -506,7 +506,7 @@ void plx_pool_explain(const struct plx_pool *pool, plx_text_fn sink, void *ctx)
 static const char *check_map(const struct plx_pool *pool)
 {
     uint64_t count[PLX_POOL_CLASSES] = {0};
-    uint64_t free_count[PLX_POOL_CLASSES] = {0};
+    uint64_t free_seen[PLX_POOL_CLASSES] = {0};
     uint64_t free_sum[PLX_POOL_CLASSES] = {0};
     uint64_t kept = 0;
 
@@ -517,7 +517,7 @@ static const char *check_map(const struct plx_pool *pool)
             return "a page that starts a block does not say so";
         count[index]++;
         kept += state == PLX__POOL_KEPT;
-        free_count[index] += state == PLX__POOL_FREE;
+        free_seen[index] += state == PLX__POOL_FREE;
         free_sum[index] += state == PLX__POOL_FREE ? page : 0;
         uint64_t end = page + plx_pool_class_bytes(index) / PLX_PAGE;
         while (++page < end) {
@@ -529,10 +529,10 @@ static const char *check_map(const struct plx_pool *pool)
         return "blocks are kept for nobody";
     for (uint32_t i = 0; i < PLX_POOL_CLASSES; i++) {
         const struct plx__pool_class *c = &pool->classes[i];
-        uint32_t free = plx_load_relaxed(&c->free);
-        if (count[i] != c->capacity || free_count[i] != free)
+        uint32_t free_count = plx_load_relaxed(&c->free_count);
+        if (count[i] != c->capacity || free_seen[i] != free_count)
             return "the count of blocks is wrong";
-        for (uint32_t n = 0; n < free; n++) {
+        for (uint32_t n = 0; n < free_count; n++) {
             if (c->stack[n] >= pool->pages || pool->map[c->stack[n]] != (PLX__POOL_FREE | i))
                 return "a block on a stack is not free";
             free_sum[i] -= c->stack[n];
@@ -573,7 +573,7 @@ const char *plx__pool_check(const struct plx_pool *pool)
         count = 0;
         if (!check_queue(&c->waiters, WAITER_IN_LINE, &count))
             return "a queue of waiters is broken";
-        if (count > 0 && plx_load_relaxed(&c->free) > 0)
+        if (count > 0 && plx_load_relaxed(&c->free_count) > 0)
             return "a waiter waits though a block is free";
     }
     for (uint32_t home = 0; home < pool->homes; home++) {

@@ -143,11 +143,11 @@ struct plx__pool_queue {
  * relaxed throughout, as nothing is read on the strength of them.
  */
 struct plx__pool_class {
-    PLX_ATOMIC(uint32_t) free;     /* blocks on the stack */
-    PLX_ATOMIC(uint32_t) free_min; /* the least `free` so far */
+    PLX_ATOMIC(uint32_t) free_count;     /* blocks on the stack */
+    PLX_ATOMIC(uint32_t) free_min; /* the least `free_count` so far */
     PLX_ATOMIC(uint64_t) acquires;
     uint32_t *stack; /* first pages of the free blocks, the next to be acquired last */
-    struct plx__pool_queue waiters; /* none unless `free` is 0 */
+    struct plx__pool_queue waiters; /* none unless `free_count` is 0 */
     PLX_ATOMIC(uint64_t) misses;
     PLX_ATOMIC(uint64_t) remote_frees;
     uint32_t capacity;
@@ -335,18 +335,19 @@ static inline bool plx_pool_has(const struct plx_pool *pool, const void *address
 
 /*
  * The block that `address` lies in, by its first byte, or NULL if it is none of this pool's; and
- * the bytes of that block, if `bytes` isn't NULL. Whoever holds the block, on any thread; the
+ * the bytes of that block (0) if `bytes` isn't NULL. Whoever holds the block, on any thread; the
  * owner for any address. Cost: hot.
  */
 static inline void *plx_pool_block_of(const struct plx_pool *pool, const void *address,
                                       size_t *bytes)
 {
     uint64_t page = ((uintptr_t)address - (uintptr_t)pool->base) / PLX_PAGE;
-    if (page >= pool->pages)
-        return NULL;
-    size_t block_bytes = plx_pool_class_bytes(pool->map[page] & PLX__POOL_CLASS);
+    bool found = page < pool->pages;
+    size_t block_bytes = found ? plx_pool_class_bytes(pool->map[page] & PLX__POOL_CLASS) : 0;
     if (bytes != NULL)
         *bytes = block_bytes;
+    if (!found)
+        return NULL;
     return (void *)((uintptr_t)address & ~(uintptr_t)(block_bytes - 1));
 }
 
@@ -365,16 +366,16 @@ PLX_API void *plx__pool_acquire_dry(struct plx_pool *pool, uint32_t index);
 PLX_API int plx__pool_release_slow(struct plx_pool *pool, void *block);
 PLX_API void plx__pool_release_or_fault(struct plx_pool *pool, void *block);
 
-/* Takes the block on top of the class's stack, of `free` blocks, one at least. */
-static inline void *plx__pool_take(struct plx_pool *pool, uint32_t index, uint32_t free)
+/* Takes the block on top of the class's stack, of `free_count` blocks, one at least. */
+static inline void *plx__pool_take(struct plx_pool *pool, uint32_t index, uint32_t free_count)
 {
     struct plx__pool_class *c = &pool->classes[index];
-    uint32_t page = c->stack[free - 1];
+    uint32_t page = c->stack[free_count - 1];
     PLX_ASSERT_HOT(pool->map[page] == (PLX__POOL_FREE | index));
     pool->map[page] = (unsigned char)(PLX__POOL_HELD | index);
-    plx_store_relaxed(&c->free, free - 1);
-    if (free - 1 < plx_load_relaxed(&c->free_min))
-        plx_store_relaxed(&c->free_min, free - 1);
+    plx_store_relaxed(&c->free_count, free_count - 1);
+    if (free_count - 1 < plx_load_relaxed(&c->free_min))
+        plx_store_relaxed(&c->free_min, free_count - 1);
     plx_store_relaxed(&c->acquires, plx_load_relaxed(&c->acquires) + 1);
     return pool->base + (uint64_t)page * PLX_PAGE;
 }
@@ -390,10 +391,10 @@ PLX_MUST_CHECK static inline void *plx_pool_acquire(struct plx_pool *pool, size_
 {
     PLX_ASSERT_HOT(bytes > 0);
     uint32_t index = pool->class_of[plx_pool_class_index(bytes)];
-    uint32_t free = plx_load_relaxed(&pool->classes[index].free);
-    if (PLX_UNLIKELY(free == 0))
+    uint32_t free_count = plx_load_relaxed(&pool->classes[index].free_count);
+    if (PLX_UNLIKELY(free_count == 0))
         return plx__pool_acquire_dry(pool, index);
-    return plx__pool_take(pool, index, free);
+    return plx__pool_take(pool, index, free_count);
 }
 
 /* Puts a block of this pool, held and wanted by no waiter, back on its stack; else does nothing. */
@@ -412,11 +413,11 @@ static inline bool plx__pool_put(struct plx_pool *pool, void *block)
     if (PLX_UNLIKELY(c->waiters.first != NULL))
         return false;
 
-    uint32_t free = plx_load_relaxed(&c->free);
-    PLX_ASSERT_HOT(free < c->capacity);
+    uint32_t free_count = plx_load_relaxed(&c->free_count);
+    PLX_ASSERT_HOT(free_count < c->capacity);
     pool->map[page] = (unsigned char)(PLX__POOL_FREE | index);
-    c->stack[free] = (uint32_t)page;
-    plx_store_relaxed(&c->free, free + 1);
+    c->stack[free_count] = (uint32_t)page;
+    plx_store_relaxed(&c->free_count, free_count + 1);
     return true;
 }
 
