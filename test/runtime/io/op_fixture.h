@@ -6,6 +6,8 @@
 #ifndef POLLUX_TEST_OP_FIXTURE_H
 #define POLLUX_TEST_OP_FIXTURE_H
 
+#include <sched.h>
+
 #include "runtime/runtime.h"
 #include "test/runtime/io/seen.h"
 
@@ -25,6 +27,7 @@ struct world {
     struct plx_reactor *reactor; /* NULL once it was abandoned */
     bool is_epoll;
     unsigned descriptors_before;
+    cpu_set_t cpus_before; /* on which this thread may run */
 };
 
 /* Set-up and teardown of a case. *state becomes a struct world; the small one has 16 ring entries.
