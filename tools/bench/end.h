@@ -71,7 +71,7 @@ extern const struct plx_bench_end_ops plx_bench_end_pollux;
 extern const struct plx_bench_end_ops plx_bench_end_pollux_epoll;
 extern const struct plx_bench_end_ops plx_bench_end_pollux_ring;
 extern const struct plx_bench_end_ops plx_bench_end_pollux_queued;
-/* Pollux for the many: `pollux` does both by the ring, the defaults of a stream. */
+/* Pollux for the many: as `pollux/ring`. */
 extern const struct plx_bench_end_ops plx_bench_end_pollux_many;
 extern const struct plx_bench_end_ops plx_bench_end_raw;
 extern const struct plx_bench_end_ops plx_bench_end_epoll;

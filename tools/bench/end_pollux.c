@@ -185,4 +185,5 @@ const struct plx_bench_end_ops plx_bench_end_pollux_queued =
     POLLUX_OPS("pollux/queued", 0, "uring");
 const struct plx_bench_end_ops plx_bench_end_pollux_epoll =
     POLLUX_OPS("pollux/epoll", MODE_SPIN | MODE_INLINE, "epoll");
-const struct plx_bench_end_ops plx_bench_end_pollux_many = POLLUX_OPS("pollux", 0, "uring");
+const struct plx_bench_end_ops plx_bench_end_pollux_many =
+    POLLUX_OPS("pollux", MODE_INLINE, "uring");

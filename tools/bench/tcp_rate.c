@@ -24,6 +24,10 @@
 /* Descriptors beside those of the connections. */
 #define OTHER_FDS    128u
 #define SUBJECTS_MAX 8
+/* A slice is one sample, so there are more of them, and shorter ones, than where each has many. */
+#define QUICK_ROUNDS 32u
+#define FULL_ROUNDS  128u
+#define SLICE_US     8000u
 
 struct connection {
     int fd;
@@ -237,7 +241,7 @@ int plx_bench_tcp_rate(struct plx_bench *bench)
     };
     static const struct plx_bench_end_ops *const many[] = {
         &plx_bench_end_pollux_many,
-        &plx_bench_end_pollux_ring,
+        &plx_bench_end_pollux_queued,
         &plx_bench_end_epoll,
         &plx_bench_end_liburing,
 #ifdef PLX_BENCH_LIBUV
@@ -264,6 +268,8 @@ int plx_bench_tcp_rate(struct plx_bench *bench)
             .what = cases[i].what,
             .unit = PLX_BENCH_RATE,
             .two_cores = true,
+            .rounds = plx_bench_is_quick(bench) ? QUICK_ROUNDS : FULL_ROUNDS,
+            .slice_us = SLICE_US,
         };
         rc = measure(bench, &rate, cases[i].connections, cases[i].ends);
     }
