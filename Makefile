@@ -194,8 +194,7 @@ below_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
 $(B)/pollux.pc: scripts/pollux.pc.in FORCE
 	@mkdir -p $(B)
 	@sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@LIBDIR@,$(call below_prefix,$(LIBDIR)),' \
-	    -e 's,@INCDIR@,$(call below_prefix,$(INCDIR)),' -e 's,@VERSION@,$(VERSION),' \
-	    -e 's,@PACKAGES@,$(PACKAGES),' $< > $@
+	    -e 's,@INCDIR@,$(call below_prefix,$(INCDIR)),' -e 's,@VERSION@,$(VERSION),' $< > $@
 
 install: all $(B)/pollux.pc
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCDIR)/pollux'
