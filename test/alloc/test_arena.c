@@ -125,6 +125,7 @@ static void init_bind_not_wanted_asks_for_nothing(void **state)
 {
     (void)state;
     opts.bind = PLX_WANT_NO;
+    faulty.answer_nodes = true; /* where nobody asked for a node they may lie on any */
     assert_int_equal(init(MIB, 0), 0);
     assert_int_equal(faulty.binds, 0);
     assert_false(arena.bound);
@@ -147,6 +148,7 @@ static void init_bind_refused_on_the_only_node_is_noted(void **state)
     (void)state;
     faulty.has_memory = "0\n";
     faulty.bind = -EPERM;
+    faulty.answer_nodes = true;
     assert_int_equal(init(MIB, 0), 0);
     assert_note("mbind to node 0: Operation not permitted; there is only one node");
 }
@@ -246,7 +248,8 @@ static void init_without_prefault_takes_no_page(void **state)
 
     void *page = arena.base;
     int node;
-    if (plx__pages_linux.nodes_of(&page, &node, 1) == 0)
+    /* A page that was not taken: Linux 6.1 says EFAULT of it, 6.18 ENOENT. */
+    if (plx__pages_linux.nodes_of(&page, &node, 1) == 0 && node != -EFAULT)
         assert_int_equal(node, -ENOENT);
     assert_explains("not prefaulted");
 }

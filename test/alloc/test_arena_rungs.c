@@ -158,7 +158,9 @@ static void init_2m_without_populate_needs_the_pool_and_warns(void **state)
     assert_note("SIGBUS");
 }
 
-static const char nr_hugepages[] = "/proc/sys/vm/nr_hugepages";
+/* Of node 0 alone: what the whole system is told to reserve is spread over its nodes. */
+static const char nr_hugepages[] =
+    "/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages";
 
 static long read_nr_hugepages(void)
 {

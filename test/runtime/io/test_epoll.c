@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* --- lines ------------------------------------------------------------------------------------ */
@@ -102,7 +103,15 @@ static void first_of_a_line_cancelled_lets_the_next_one_through(void **state)
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     assert_int_equal(fcntl(ends[1], F_SETPIPE_SZ, 4096), 4096);
     static char page[4096];
-    assert_int_equal(write(ends[1], page, 4000), 4000);
+    struct iovec some = {page, 100};
+    if (pwritev2(ends[1], &some, 1, -1, RWF_NOWAIT) < 0) {
+        print_message("a full slot shows no room: pipes know no RWF_NOWAIT before Linux 6.4 (%s)\n",
+                      strerror(errno));
+        close(ends[0]);
+        close(ends[1]);
+        skip();
+    }
+    assert_int_equal(write(ends[1], page, 3900), 3900);
 
     struct seen first = {0};
     struct seen second = {0};
