@@ -134,6 +134,7 @@ static void fill_reactor(struct plx_reactor *r, struct plx__slot *slot, bool ado
     r->hot_max = rt->settings.hot_max;
     r->arena = &slot->arena;
     r->pin_note = slot->pin_note;
+    r->stack_note = slot->stack_note;
     r->ticks_per_ns = rt->ticks_per_ns;
     double stall = (double)rt->settings.stall_threshold * rt->ticks_per_ns;
     r->stall_ticks = stall < 1e18 ? (uint64_t)stall : UINT64_MAX;
@@ -144,6 +145,8 @@ static void tell_notes(const struct plx_reactor *r)
 {
     if (r->pin_note[0] != '\0')
         say_once(r->runtime, r->pin_note);
+    if (r->stack_note[0] != '\0')
+        say_once(r->runtime, r->stack_note);
     for (uint32_t i = 0; i < r->io->note_count && i < PLX__IO_NOTES_MAX; i++)
         say_once(r->runtime, r->io->notes[i].text);
     for (uint32_t i = 0; i < r->arena->note_count; i++)
@@ -386,13 +389,35 @@ static int check_startable(const struct plx_runtime *rt, struct plx_diag *diag)
     return 0;
 }
 
+static int create_thread(struct plx__slot *slot, struct plx_diag *diag)
+{
+    const struct plx_runtime *rt = slot->runtime;
+    int node = (int)rt->plan->reactors[slot->index].mem_node;
+    int rc = plx__stack_init(&slot->stack, node, rt->settings.pin, slot->stack_note,
+                             sizeof(slot->stack_note), diag);
+    if (rc != 0)
+        return rc;
+    pthread_attr_t attributes;
+    rc = -pthread_attr_init(&attributes);
+    if (rc == 0) {
+        rc = -pthread_attr_setstack(&attributes, slot->stack.base, slot->stack.bytes);
+        if (rc == 0)
+            rc = -pthread_create(&slot->thread, &attributes, thread_main, slot);
+        pthread_attr_destroy(&attributes);
+    }
+    if (rc == 0)
+        return 0;
+    plx__stack_fini(&slot->stack);
+    return plx_diag_set(diag, rc, "thread", "reactor %u: pthread_create: %s", slot->index,
+                        strerror(-rc));
+}
+
 static int start_thread(struct plx__slot *slot, struct plx_diag *diag)
 {
-    int rc = -pthread_create(&slot->thread, NULL, thread_main, slot);
+    int rc = create_thread(slot, diag);
     if (rc != 0) {
         plx_store_relaxed(&slot->life, PLX__SLOT_IDLE);
-        return plx_diag_set(diag, rc, "thread", "reactor %u: pthread_create: %s", slot->index,
-                            strerror(-rc));
+        return rc;
     }
     slot->has_thread = true;
     char name[16];
@@ -438,8 +463,10 @@ static void decide(struct plx_runtime *rt, bool go)
 static void join_all(struct plx_runtime *rt)
 {
     for (uint32_t i = 0; i < rt->count; i++) {
-        if (rt->slots[i].has_thread)
+        if (rt->slots[i].has_thread) {
             pthread_join(rt->slots[i].thread, NULL);
+            plx__stack_fini(&rt->slots[i].stack);
+        }
         rt->slots[i].has_thread = false;
     }
 }
@@ -550,6 +577,8 @@ static int64_t gather_threads(struct plx_runtime *rt, uint64_t until_ns)
         if (pthread_clockjoin_np(slot->thread, NULL, CLOCK_MONOTONIC, &deadline) != 0) {
             plx_store_release(&slot->life, PLX__SLOT_LEAKED);
             pthread_detach(slot->thread);
+        } else {
+            plx__stack_fini(&slot->stack);
         }
         if (plx_load_acquire(&slot->life) == PLX__SLOT_LEAKED && lost < 0)
             lost = i;

@@ -106,7 +106,8 @@ struct plx_reactor {
     double ticks_per_ns;
     uint64_t began_ticks;
     struct plx_arena *arena;
-    const char *pin_note; /* what of pinning was not got; empty when all was */
+    const char *pin_note;   /* what of pinning was not got; empty when all was */
+    const char *stack_note; /* the same of placing its thread's stack */
 
     /* The owner's, hot. */
     bool in_turn;

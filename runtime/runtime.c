@@ -297,6 +297,8 @@ void plx_reactor_explain(const struct plx_reactor *r, plx_text_fn sink, void *ct
     plx_arena_explain(r->arena, sink, ctx);
     if (r->pin_note[0] != '\0')
         plx_text_line(sink, ctx, "  not got: %s", r->pin_note);
+    if (r->stack_note[0] != '\0')
+        plx_text_line(sink, ctx, "  not got: %s", r->stack_note);
     uint32_t kept = r->io->note_count < PLX__IO_NOTES_MAX ? r->io->note_count : PLX__IO_NOTES_MAX;
     for (uint32_t i = 0; i < kept; i++)
         plx_text_line(sink, ctx, "  not got: %s", r->io->notes[i].text);

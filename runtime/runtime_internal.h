@@ -32,6 +32,14 @@ enum plx__reached {
 /* Texts that were said to the log, so that each reactor need not say them again. */
 #define PLX__SAID_MAX 32
 
+/* A thread's stack, between two closed pages. Zeroed is none. */
+struct plx__stack {
+    void *base;
+    size_t bytes;
+    void *mapping;
+    size_t mapping_bytes;
+};
+
 struct plx__slot {
     /* Owner writes, all read. */
     PLX_ATOMIC(uint32_t) life;
@@ -49,8 +57,10 @@ struct plx__slot {
     int start_rc;
     struct plx_diag diag;
     pthread_t thread;
+    struct plx__stack stack; /* goes when the thread was joined */
     struct plx_arena arena;
     char pin_note[192];
+    char stack_note[96];
 } PLX_ALIGNED(2 * PLX_CACHE_LINE);
 
 struct plx_runtime {
@@ -79,6 +89,16 @@ struct plx_runtime {
 
 /* In runtime.c: a plx__mesh_find_fn; `ctx` is the runtime. Any thread. */
 struct plx_cells **plx__runtime_rings(uint32_t to, int *why, void *ctx);
+
+/*
+ * In stack.c: makes a stack of the usual size whose pages come from `node`. What could not be had
+ * is written to `note`, or is an error when `bind` is require: what mmap, mprotect, mbind or
+ * madvise said, with `diag` naming the node. Nothing is left behind then.
+ */
+int plx__stack_init(struct plx__stack *stack, int node, enum plx_want bind, char *note,
+                    size_t note_bytes, struct plx_diag *diag) PLX_MUST_CHECK;
+/* Only when its thread has been joined; on a zeroed one it does nothing. */
+void plx__stack_fini(struct plx__stack *stack);
 
 /* In lifecycle.c: claims slot `index` and opens its reactor on this thread. */
 int plx__reactor_open(struct plx_runtime *runtime, uint32_t index, bool adopted,
