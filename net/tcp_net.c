@@ -218,6 +218,12 @@ struct plx_tcp *plx__stream_take(struct plx__net *net)
 
 void plx__stream_give(struct plx__net *net, struct plx_tcp *stream)
 {
+    /* Nothing that could come back to it later. */
+    PLX_ASSERT(stream->flight == PLX__FLIGHT_NONE && !stream->receiving);
+    PLX_ASSERT(!stream->timer.armed && !stream->poller.armed && !stream->deferred.queued);
+    PLX_ASSERT(!plx__link_is_in(&stream->for_block) && !plx__link_is_in(&stream->for_buffer));
+    PLX_ASSERT(stream->first == NULL && stream->dated == NULL && !stream->hot);
+    PLX_ASSERT(stream->held_first == PLX__NO_BUFFER);
     stream->phase = PLX__TCP_FREE;
     stream->next_free = net->stream_free;
     net->stream_free = stream;
