@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/* After warm-up no message costs a call of the system's allocator: all of them are counted here. */
+#include "net/tcp.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "test/net/net_world.h"
+
+#define MESSAGES 100000
+#define WARM_UP  2000
+#define BYTES    64
+#define AT_ONCE  50
+
+/* --- the counting allocator ------------------------------------------------------------------- */
+
+static PLX_ATOMIC(uint64_t) heap_calls;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+#ifndef SANITIZED
+/* glibc's own, so that nothing has to be looked up while the first call is on its way. */
+void *__libc_malloc(size_t bytes);
+void *__libc_calloc(size_t count, size_t bytes);
+void *__libc_realloc(void *memory, size_t bytes);
+void *__libc_memalign(size_t align, size_t bytes);
+void __libc_free(void *memory);
+
+void *malloc(size_t bytes)
+{
+    plx_fetch_add_relaxed(&heap_calls, 1);
+    return __libc_malloc(bytes);
+}
+
+void *calloc(size_t count, size_t bytes)
+{
+    plx_fetch_add_relaxed(&heap_calls, 1);
+    return __libc_calloc(count, bytes);
+}
+
+void *realloc(void *memory, size_t bytes)
+{
+    plx_fetch_add_relaxed(&heap_calls, 1);
+    return __libc_realloc(memory, bytes);
+}
+
+void *aligned_alloc(size_t align, size_t bytes)
+{
+    plx_fetch_add_relaxed(&heap_calls, 1);
+    return __libc_memalign(align, bytes);
+}
+
+void free(void *memory)
+{
+    plx_fetch_add_relaxed(&heap_calls, 1);
+    __libc_free(memory);
+}
+#endif
+
+/* --- the echo --------------------------------------------------------------------------------- */
+
+struct plain {
+    uint32_t flags;
+    struct plx_tcp *stream;
+    bool closed;
+};
+
+static void on_accept(struct plx_tcp *stream, void *ctx)
+{
+    struct plain *plain = ctx;
+    plain->stream = stream;
+}
+
+static void on_data(struct plx_tcp *stream, const void *data, size_t len, void *ctx)
+{
+    struct plain *plain = ctx;
+    assert_int_equal(plx_tcp_write(stream, data, len, plain->flags), len);
+}
+
+static void on_close(struct plx_tcp *stream, int reason, void *ctx)
+{
+    (void)stream;
+    (void)reason;
+    struct plain *plain = ctx;
+    plain->closed = true;
+}
+
+static const struct plx_tcp_handler plain_echo = {
+    .on_accept = on_accept,
+    .on_data = on_data,
+    .on_close = on_close,
+};
+
+/* Some messages at a time, so that queue and buffers are used in more than one place. */
+static void echo_messages(struct net_world *world, int peer, uint32_t count)
+{
+    uint8_t out[AT_ONCE * BYTES];
+    uint8_t in[AT_ONCE * BYTES];
+    for (uint32_t done = 0; done < count; done += AT_ONCE) {
+        size_t got = 0;
+        net_fill(out, sizeof(out), done);
+        assert_int_equal(net_peer_send(peer, out, sizeof(out)), sizeof(out));
+        uint64_t until_ns = net_now_ns() + NET_PATIENCE_NS;
+        while (got < sizeof(in)) {
+            net_turn(world);
+            int64_t n = net_peer_recv(peer, in + got, sizeof(in) - got);
+            got += n > 0 ? (size_t)n : 0;
+            assert_true(net_now_ns() < until_ns);
+        }
+        assert_memory_equal(in, out, sizeof(in));
+    }
+}
+
+static void echo_after_warm_up_calls_no_allocator(void **state)
+{
+#ifdef SANITIZED
+    print_message("skipped: the sanitizer has an allocator of its own\n");
+    skip();
+#endif
+    static const uint32_t flags[] = {PLX_INLINE, PLX_QUEUED};
+    /* That the counter counts. */
+    uint64_t before = plx_load_relaxed(&heap_calls);
+    void *volatile memory = malloc(10);
+    free(memory);
+    assert_int_equal(plx_load_relaxed(&heap_calls) - before, 2);
+
+    struct net_world world;
+    net_world_open(&world, *state, 1, "8M");
+    for (int i = 0; i < 2; i++) {
+        struct plain plain = {.flags = flags[i]};
+        struct plx_addr addr = net_listen(&world, &plain_echo, &plain);
+        int peer = net_dial(&addr);
+        NET_UNTIL(&world, plain.stream != NULL);
+        echo_messages(&world, peer, WARM_UP);
+        before = plx_load_relaxed(&heap_calls);
+        echo_messages(&world, peer, MESSAGES);
+        assert_int_equal(plx_load_relaxed(&heap_calls) - before, 0);
+        close(peer);
+        NET_UNTIL(&world, plain.closed);
+    }
+    net_world_close(&world);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(echo_after_warm_up_calls_no_allocator),
+    };
+    return net_run("tcp_heap", tests, sizeof(tests) / sizeof(tests[0]));
+}
