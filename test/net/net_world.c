@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -123,8 +124,15 @@ void net_world_close(struct net_world *world)
 
 void net_turn(struct net_world *world)
 {
-    for (uint32_t i = 0; i < world->count; i++)
-        assert_true(plx_reactor_poll(world->reactors[i]) >= 0);
+    int work = 0;
+    for (uint32_t i = 0; i < world->count; i++) {
+        int done = plx_reactor_poll(world->reactors[i]);
+        assert_true(done >= 0);
+        work += done;
+    }
+    /* On a busy machine an SQ thread may want this core. */
+    if (work == 0)
+        sched_yield();
 }
 
 /* --- addresses and peers ---------------------------------------------------------------------- */

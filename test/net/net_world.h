@@ -55,7 +55,7 @@ void net_turn(struct net_world *world);
         }                                                                                          \
     } while (0)
 
-#define NET_PATIENCE_NS 10000000000u
+#define NET_PATIENCE_NS 20000000000u
 
 uint64_t net_now_ns(void);
 int net_count_fds(void);
