@@ -190,6 +190,7 @@ int plx__reactor_open(struct plx_runtime *rt, uint32_t index, bool adopted, stru
         plx__io_note(r->io, "SQPOLL: reactor %d, which leads its SQ thread, has none",
                      planned->sq_leader);
     tell_notes(r);
+    r->downgrades = r->io->note_count + r->arena->note_count + (r->pin_note[0] != '\0');
     plx_store_release(&slot->reactor, r);
     /* Release: who sees RUNNING sees the reactor and its rings whole. */
     plx_store_release(&slot->life, PLX__SLOT_RUNNING);

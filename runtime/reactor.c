@@ -426,7 +426,7 @@ void plx_reactor_read_stats(const struct plx_reactor *r, struct plx_reactor_stat
         .posts_refused = plx_load_relaxed(&r->mesh.posts_refused),
         .posts_lost = plx_load_relaxed(&r->mesh.posts_lost),
         .timers_fired = plx_load_relaxed(&c->timers_fired),
-        .downgrades = (uint64_t)r->io->note_count + r->arena->note_count,
+        .downgrades = r->downgrades,
         .hot_refused = plx_load_relaxed(&c->hot_refused),
     };
 }

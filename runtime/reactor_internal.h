@@ -106,6 +106,7 @@ struct plx_reactor {
     double ticks_per_ns;
     uint64_t began_ticks;
     struct plx_arena *arena;
+    uint32_t downgrades;    /* lines of explain that tell of something not got */
     const char *pin_note;   /* what of pinning was not got; empty when all was */
     const char *stack_note; /* the same of placing its thread's stack */
 
