@@ -190,7 +190,8 @@ int plx__reactor_open(struct plx_runtime *rt, uint32_t index, bool adopted, stru
         plx__io_note(r->io, "SQPOLL: reactor %d, which leads its SQ thread, has none",
                      planned->sq_leader);
     tell_notes(r);
-    r->downgrades = r->io->note_count + r->arena->note_count + (r->pin_note[0] != '\0');
+    r->downgrades = r->io->note_count + r->arena->note_count + (r->pin_note[0] != '\0') +
+                    (r->stack_note[0] != '\0');
     plx_store_release(&slot->reactor, r);
     /* Release: who sees RUNNING sees the reactor and its rings whole. */
     plx_store_release(&slot->life, PLX__SLOT_RUNNING);
@@ -322,21 +323,20 @@ static void turn_until_teardown(struct plx_runtime *rt, struct plx_reactor *r)
     }
 }
 
-static void *thread_main(void *argument)
+static void live(struct plx__slot *slot)
 {
-    struct plx__slot *slot = argument;
     struct plx_runtime *rt = slot->runtime;
     int rc = plx__reactor_open(rt, slot->index, false, &slot->diag);
     report(slot, &slot->opened, &slot->open_rc, rc);
     if (rc != 0) {
         plx_store_release(&slot->life, PLX__SLOT_IDLE);
-        return NULL;
+        return;
     }
 
     struct plx_reactor *r = plx_load_relaxed(&slot->reactor);
     if (!wait_for_go(rt)) {
         plx__reactor_close(slot);
-        return NULL;
+        return;
     }
     rc = rt->opts.on_start != NULL ? rt->opts.on_start(r, rt->opts.ctx) : 0;
     slot->started = rc >= 0;
@@ -347,11 +347,19 @@ static void *thread_main(void *argument)
     if (plx_load_relaxed(&slot->reached) != PLX__REACHED_DRAINED ||
         plx_load_relaxed(&slot->life) == PLX__SLOT_LEAKED) {
         leak(slot);
-        return NULL;
+        return;
     }
     if (slot->started && rt->opts.on_stop != NULL)
         rt->opts.on_stop(r, rt->opts.ctx);
     plx__reactor_close(slot);
+}
+
+static void *thread_main(void *argument)
+{
+    struct plx__slot *slot = argument;
+    live(slot);
+    /* Release: pairs with gather_threads' acquire. Only the thread's own end follows. */
+    plx_store_release(&slot->left, 1);
     return NULL;
 }
 
@@ -572,14 +580,16 @@ static int64_t gather_threads(struct plx_runtime *rt, uint64_t until_ns)
         struct plx__slot *slot = &rt->slots[i];
         if (!slot->has_thread)
             continue;
-        struct timespec deadline = {.tv_sec = (time_t)(until_ns / 1000000000u),
-                                    .tv_nsec = (long)(until_ns % 1000000000u)};
+        while (plx_load_acquire(&slot->left) == 0 && monotonic_ns() < until_ns)
+            nap();
         slot->has_thread = false;
-        if (pthread_clockjoin_np(slot->thread, NULL, CLOCK_MONOTONIC, &deadline) != 0) {
+        if (plx_load_acquire(&slot->left) != 0) {
+            pthread_join(slot->thread, NULL);
+            plx__stack_fini(&slot->stack);
+        } else {
+            slot->detached = true;
             plx_store_release(&slot->life, PLX__SLOT_LEAKED);
             pthread_detach(slot->thread);
-        } else {
-            plx__stack_fini(&slot->stack);
         }
         if (plx_load_acquire(&slot->life) == PLX__SLOT_LEAKED && lost < 0)
             lost = i;

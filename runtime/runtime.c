@@ -168,7 +168,7 @@ void plx_runtime_destroy(struct plx_runtime *rt)
     for (uint32_t i = 0; i < rt->count; i++) {
         uint32_t life = plx_load_acquire(&rt->slots[i].life);
         PLX_ASSERT(life != PLX__SLOT_RUNNING && life != PLX__SLOT_OPENING);
-        leaked |= life == PLX__SLOT_LEAKED;
+        leaked |= life == PLX__SLOT_LEAKED || rt->slots[i].detached;
     }
     /* A reactor that did not end may still look at all of it, and post to its peers' rings. */
     if (leaked)

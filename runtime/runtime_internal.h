@@ -46,10 +46,12 @@ struct plx__slot {
     PLX_ATOMIC(uint32_t) reached;
     PLX_ATOMIC(struct plx_reactor *) reactor; /* released when RUNNING begins */
     PLX_ATOMIC(uint32_t) own_phase;           /* of a reactor that is abandoned alone */
+    PLX_ATOMIC(uint32_t) left;                /* its thread has nothing more to do here */
     /* Guarded by the runtime's lock while opening; the owner's afterwards. */
     struct plx_runtime *runtime;
     uint32_t index;
     bool has_thread;
+    bool detached; /* its thread had not left when the runtime was stopped */
     bool started; /* on_start has returned 0 */
     int open_rc;
     bool opened; /* open_rc and diag are valid */
