@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The loop does not use the system's allocator: this program stands in for it and counts the calls
+ * of a million turns with ops, timers and posts.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "test/runtime/rt_fixture.h"
+
+#define TURNS 1000000u
+#define OPS   4u
+
+static uint64_t heap_calls;
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define COUNTS_CALLS 1
+#endif
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#undef COUNTS_CALLS
+#endif
+#endif
+
+#ifdef COUNTS_CALLS
+/* The C library's own, by the names that it keeps for such as this. */
+void *__libc_malloc(size_t bytes);
+void *__libc_calloc(size_t count, size_t bytes);
+void *__libc_realloc(void *memory, size_t bytes);
+void __libc_free(void *memory);
+
+void *malloc(size_t bytes)
+{
+    heap_calls++;
+    return __libc_malloc(bytes);
+}
+
+void *calloc(size_t count, size_t bytes)
+{
+    heap_calls++;
+    return __libc_calloc(count, bytes);
+}
+
+void *realloc(void *memory, size_t bytes)
+{
+    heap_calls++;
+    return __libc_realloc(memory, bytes);
+}
+
+void free(void *memory)
+{
+    heap_calls++;
+    __libc_free(memory);
+}
+#endif
+
+/* What goes round and round in two reactors, polled by this thread. */
+struct round {
+    struct plx_reactor *reactors[2];
+    struct plx_op ops[OPS];
+    struct plx_timer timers[2];
+    uint64_t ops_done;
+    uint64_t timers_fired;
+    uint64_t posts_called;
+    bool ends; /* nothing goes on any more */
+};
+
+static struct round the_round;
+
+static void again(struct plx_op *op, const struct plx_event *event, void *ctx)
+{
+    (void)event;
+    struct round *round = ctx;
+    round->ops_done++;
+    if (round->ends)
+        return;
+    plx_op_nop(op, again, round);
+    if (plx_op_submit(round->reactors[0], op) != 0)
+        abort();
+}
+
+static void tick(struct plx_timer *timer, void *ctx)
+{
+    struct round *round = ctx;
+    round->timers_fired++;
+    plx_timer_arm(round->reactors[0], timer, timer->at_ns + 1000, tick, round);
+}
+
+static void pass_on(struct plx_reactor *here, const void *body)
+{
+    the_round.posts_called++;
+    if (the_round.ends)
+        return;
+    if (plx_mesh_post(here, 1 - plx_reactor_index(here), pass_on, body, 8) != 0)
+        abort();
+}
+
+static void turn(struct round *round, unsigned times)
+{
+    for (unsigned i = 0; i < times; i++) {
+        (void)plx_reactor_poll(round->reactors[0]);
+        (void)plx_reactor_poll(round->reactors[1]);
+    }
+}
+
+static void expect_no_heap_calls(const char *words)
+{
+    struct round *round = &the_round;
+    memset(round, 0, sizeof(*round));
+    struct plx_runtime *rt = rt_create(words, NULL);
+    /* The stand-in is in place. */
+    assert_true(heap_calls > 0);
+    for (uint32_t i = 0; i < 2; i++)
+        round->reactors[i] = rt_adopt(rt, i);
+    for (unsigned i = 0; i < OPS; i++) {
+        plx_op_nop(&round->ops[i], again, round);
+        assert_int_equal(plx_op_submit(round->reactors[0], &round->ops[i]), 0);
+    }
+    for (unsigned i = 0; i < 2; i++)
+        plx_timer_arm(round->reactors[0], &round->timers[i], i, tick, round);
+    uint64_t body = 0;
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(plx_mesh_post(round->reactors[0], 1, pass_on, &body, sizeof(body)), 0);
+
+    turn(round, 1000);
+    uint64_t before = heap_calls;
+    turn(round, TURNS / 2);
+    assert_int_equal(heap_calls - before, 0);
+    assert_true(round->ops_done >= TURNS / 4);
+    assert_true(round->timers_fired >= 1000);
+    assert_true(round->posts_called >= TURNS / 4);
+
+    round->ends = true;
+    for (unsigned i = 0; i < 2; i++) {
+        plx_timer_disarm(round->reactors[0], &round->timers[i]);
+        rt_abandon(round->reactors[i]);
+    }
+    plx_runtime_destroy(rt);
+}
+
+static void skip_unless_counting(void)
+{
+#ifndef COUNTS_CALLS
+    print_message("skipped: a sanitizer stands in for the allocator itself\n");
+    skip();
+#endif
+}
+
+static void loop_on_rings_makes_no_heap_call(void **state)
+{
+    (void)state;
+    skip_unless_counting();
+    rt_need_uring();
+    expect_no_heap_calls("reactors=2 backend=uring");
+}
+
+static void loop_on_epoll_makes_no_heap_call(void **state)
+{
+    (void)state;
+    skip_unless_counting();
+    expect_no_heap_calls("reactors=2 backend=epoll");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(loop_on_rings_makes_no_heap_call),
+        cmocka_unit_test(loop_on_epoll_makes_no_heap_call),
+    };
+    return cmocka_run_group_tests_name("heap", tests, NULL, NULL);
+}
