@@ -107,8 +107,8 @@ struct plx_reactor_stats {
 };
 
 /*
- * Reads the counters. Any thread, until plx_runtime_destroy: each is one number read whole, but they
- * are not of one instant. Not hot: a few dozen loads that disturb the owner's lines.
+ * Reads the counters. Any thread, until plx_runtime_destroy: each is one number read whole, but
+ * they are not of one instant. Not hot: a few dozen loads that disturb the owner's lines.
  */
 PLX_API void plx_reactor_read_stats(const struct plx_reactor *reactor,
                                     struct plx_reactor_stats *out);

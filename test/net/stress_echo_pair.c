@@ -93,11 +93,20 @@ static int dial_blocking(const struct plx_addr *addr)
 {
     int fd = socket(addr->sock.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
+    assert_int_equal(connect(fd, &addr->sock.any, addr->bytes), 0);
     const struct timeval patience = {.tv_sec = 20};
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)), 0);
-    assert_int_equal(connect(fd, &addr->sock.any, addr->bytes), 0);
     return fd;
+}
+
+/*
+ * A blocking call with a timeout is not begun again by the kernel when it was interrupted, and it
+ * is by the end of a ring that this thread had before.
+ */
+static bool was_interrupted(ssize_t rc)
+{
+    return rc < 0 && errno == EINTR;
 }
 
 static void send_all(int fd, uint64_t place, size_t len)
@@ -106,6 +115,8 @@ static void send_all(int fd, uint64_t place, size_t len)
     net_fill(piece, len, place);
     for (size_t sent = 0; sent < len;) {
         ssize_t taken = send(fd, piece + sent, len - sent, MSG_NOSIGNAL);
+        if (was_interrupted(taken))
+            continue;
         assert_true(taken > 0);
         sent += (size_t)taken;
     }
@@ -116,13 +127,16 @@ static void expect_back(int fd, uint64_t place, size_t len)
     static uint8_t piece[PIECE_MAX];
     for (size_t got = 0; got < len;) {
         ssize_t came = recv(fd, piece, len - got, 0);
-        assert_true(came > 0);
+        if (was_interrupted(came))
+            continue;
+        if (came <= 0)
+            fail_msg("the echo ended: %zd, %s", came, strerror(errno));
         assert_true(net_matches(piece, (size_t)came, place + got));
         got += (size_t)came;
     }
 }
 
-/* Pieces go out on all connections, then their echoes are read; now and then one is dialled anew. */
+/* Pieces go out on all connections, then their echoes are read; some are dialled anew. */
 static uint64_t talk(const struct plx_addr *addr, uint64_t span_ns, uint64_t *dialled)
 {
     int fds[CONNECTIONS];
@@ -134,6 +148,13 @@ static uint64_t talk(const struct plx_addr *addr, uint64_t span_ns, uint64_t *di
     uint64_t until = rt_now_ns() + span_ns;
     for (uint32_t round = 0; round < 20 || rt_now_ns() < until; round++) {
         uint32_t pieces[CONNECTIONS];
+        if (draw(10) == 0) {
+            uint32_t i = draw(CONNECTIONS);
+            close(fds[i]);
+            fds[i] = dial_blocking(addr);
+            places[i] = 0;
+            ++*dialled;
+        }
         for (uint32_t i = 0; i < CONNECTIONS; i++) {
             pieces[i] = 1 + draw(draw(4) == 0 ? PIECE_MAX : 200);
             send_all(fds[i], places[i], pieces[i]);
@@ -142,13 +163,6 @@ static uint64_t talk(const struct plx_addr *addr, uint64_t span_ns, uint64_t *di
             expect_back(fds[i], places[i], pieces[i]);
             places[i] += pieces[i];
             bytes += pieces[i];
-        }
-        if (draw(10) == 0) {
-            uint32_t i = draw(CONNECTIONS);
-            close(fds[i]);
-            fds[i] = dial_blocking(addr);
-            places[i] = 0;
-            ++*dialled;
         }
     }
     for (uint32_t i = 0; i < CONNECTIONS; i++)

@@ -181,7 +181,7 @@ static long count_calls(const char *path, char *first, size_t first_bytes)
             thread = who;
         } else if (thread >= 0 && who == thread) {
             ended = strstr(line, MARK_END) != NULL;
-            /* Told too, and no calls: the rest of one that began before, signals, a thread's end. */
+            /* Told too, and no calls: the rest of one begun before, signals, a thread's end. */
             if (ended || strstr(rest, " resumed>") != NULL || strstr(rest, "---") != NULL ||
                 strstr(rest, "+++") != NULL)
                 continue;
