@@ -56,9 +56,10 @@ static void set(struct plx_settings *settings, const char *name, const char *val
 }
 
 static void choose(struct plx_settings *settings, const struct net_mode *mode, uint32_t count,
-                   const char *arena)
+                   const char *arena, const char *ring_entries)
 {
     plx_settings_init(settings);
+    set(settings, "ring_entries", ring_entries);
     set(settings, "reactors", count == 1 ? "1" : "2");
     set(settings, "arena_size", arena);
     /* The test's thread polls all reactors, wherever it happens to run. */
@@ -73,13 +74,19 @@ static void choose(struct plx_settings *settings, const struct net_mode *mode, u
 
 void net_world_open(struct net_world *world, const void *mode, uint32_t count, const char *arena)
 {
+    net_world_open_ring(world, mode, count, arena, "1024");
+}
+
+void net_world_open_ring(struct net_world *world, const void *mode, uint32_t count,
+                         const char *arena, const char *ring_entries)
+{
     struct plx_settings settings;
     struct plx_diag diag = {0};
     memset(world, 0, sizeof(*world));
     world->mode = mode;
     world->count = count;
     world->fds_before = net_count_fds();
-    choose(&settings, mode, count, arena);
+    choose(&settings, mode, count, arena, ring_entries);
 
     int rc = plx_runtime_create(&settings, NULL, &world->runtime, &diag);
     if (rc != 0 && count > 1) {

@@ -36,6 +36,9 @@ struct net_world {
 
 /* Opens a world of `count` reactors with arenas of `arena`, "8M" or so; skips what cannot be. */
 void net_world_open(struct net_world *world, const void *mode, uint32_t count, const char *arena);
+/* The same, with a ring of so many entries. */
+void net_world_open_ring(struct net_world *world, const void *mode, uint32_t count,
+                         const char *arena, const char *ring_entries);
 /* Ends it: everything must come to its end in time, with no descriptor left behind. */
 void net_world_close(struct net_world *world);
 /* Abandons the reactors, leaving the runtime for net_world_close. */

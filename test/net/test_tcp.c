@@ -484,6 +484,33 @@ static void connect_with_bad_arguments_is_refused(void **state)
     net_world_close(&world);
 }
 
+static void nodelay_is_set_as_the_option_says(void **state)
+{
+    struct net_world world;
+    net_world_open(&world, *state, 1, "2M");
+    for (int wanted = 0; wanted < 2; wanted++) {
+        struct net_echo echo = {.flags = PLX_INLINE};
+        struct net_probe probe = {0};
+        struct plx_tcp *stream;
+        world.opts.nodelay = wanted != 0;
+        struct plx_addr addr = net_listen(&world, &net_echo_handler, &echo);
+        assert_int_equal(plx_tcp_connect(world.reactor, &addr, &world.opts, &stream, NULL,
+                                         &net_probe_handler, &probe),
+                         0);
+        NET_UNTIL(&world, echo.accepts == 1 && probe.told[NET_CONNECT] == 1);
+        const int fds[] = {plx_tcp_fd(stream), plx_tcp_fd(echo.last)};
+        for (int i = 0; i < 2; i++) {
+            int is = -1;
+            socklen_t bytes = sizeof(is);
+            assert_int_equal(getsockopt(fds[i], IPPROTO_TCP, TCP_NODELAY, &is, &bytes), 0);
+            assert_int_equal(is != 0, wanted);
+        }
+        plx_tcp_close(stream);
+        NET_UNTIL(&world, echo.closes == 1 && probe.told[NET_CLOSE] == 1);
+    }
+    net_world_close(&world);
+}
+
 /* --- pause, switching ------------------------------------------------------------------------- */
 
 static void pause_at_once(struct net_probe *probe, enum net_event event)
@@ -614,6 +641,7 @@ int main(void)
         cmocka_unit_test(connect_refused_closes_with_it),
         cmocka_unit_test(connect_without_answer_times_out),
         cmocka_unit_test(connect_with_bad_arguments_is_refused),
+        cmocka_unit_test(nodelay_is_set_as_the_option_says),
         cmocka_unit_test(pause_holds_data_until_resume_in_order),
         cmocka_unit_test(pause_throttles_the_peer),
         cmocka_unit_test(switching_under_load_loses_nothing),

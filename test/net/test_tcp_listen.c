@@ -117,6 +117,43 @@ static void listener_reuses_the_memory_of_ended_streams(void **state)
     assert_false(echo.late_call);
 }
 
+static void full_ring_delays_and_loses_nothing(void **state)
+{
+    struct net_world world;
+    int peers[300];
+    net_world_open_ring(&world, *state, 1, "4M", "16");
+    struct net_echo echo = {.flags = PLX_QUEUED};
+    struct plx_addr addr = net_listen(&world, &net_echo_handler, &echo);
+    for (int i = 0; i < 300; i++)
+        peers[i] = net_dial(&addr);
+    NET_UNTIL(&world, echo.accepts == 300);
+    for (uint32_t round = 0; round < 3; round++)
+        each_echoes_a_byte(&world, peers, 300);
+    /* Connections of ours need entries, too. */
+    struct net_probe probes[40];
+    memset(probes, 0, sizeof(probes));
+    for (int i = 0; i < 40; i++) {
+        struct plx_tcp *stream;
+        assert_int_equal(plx_tcp_connect(world.reactor, &addr, &world.opts, &stream, NULL,
+                                         &net_probe_handler, &probes[i]),
+                         0);
+        assert_int_equal(plx_tcp_write(stream, "x", 1, PLX_QUEUED), 1);
+    }
+    for (int i = 0; i < 40; i++) {
+        NET_UNTIL(&world, probes[i].bytes == 1);
+        plx_tcp_abort(probes[i].stream);
+    }
+    close_all(peers, 300);
+    NET_UNTIL(&world, echo.closes == 340);
+    for (int i = 0; i < 40; i++)
+        NET_UNTIL(&world, probes[i].told[NET_CLOSE] == 1);
+    struct plx_reactor_stats stats;
+    plx_reactor_read_stats(world.reactor, &stats);
+    if (((const struct net_mode *)*state)->backend == PLX_BACKEND_URING)
+        assert_true(stats.ops_refused > 0);
+    net_world_close(&world);
+}
+
 /* --- limits ----------------------------------------------------------------------------------- */
 
 static void listener_at_its_bound_waits_until_a_stream_ends(void **state)
@@ -383,6 +420,81 @@ static void arena_with_little_left_fails_cleanly(void **state)
     assert_in_range(failures, 4, sizeof(left) / sizeof(left[0]) - 1);
 }
 
+/* --- what the kernel seldom says, said by the test -------------------------------------------- */
+
+static void say(struct plx_op *op, int32_t result, uint16_t flags)
+{
+    struct plx_event event = {.result = result, .flags = flags};
+    op->fn(op, &event, op->ctx);
+}
+
+static void accept_errors_are_counted_or_waited_out(void **state)
+{
+    static const int gone[] = {-ECONNABORTED, -EINTR,     -EPERM,  -EPROTO,       -ENETDOWN,
+                               -ENOPROTOOPT,  -EHOSTDOWN, -ENONET, -EHOSTUNREACH, -ENETUNREACH};
+    static const int lacking[] = {-EMFILE, -ENFILE, -ENOBUFS, -ENOMEM, -EBADF};
+    struct net_world world;
+    net_world_open(&world, *state, 1, "2M");
+    struct net_echo echo = {.flags = PLX_INLINE};
+    struct plx_addr addr = net_listen(&world, &net_echo_handler, &echo);
+    net_turn(&world);
+    struct plx__net *net = *plx__reactor_net(world.reactor);
+    struct plx_tcp_listener *listener =
+        PLX_CONTAINER(net->listeners.next, struct plx_tcp_listener, link);
+    size_t count = sizeof(gone) / sizeof(gone[0]);
+    for (size_t i = 0; i < count; i++)
+        say(&listener->op, gone[i], PLX_EV_MORE);
+    assert_int_equal(stats_of(&world).accept_errors, count);
+    assert_int_equal(stats_of(&world).accept_pauses, 0);
+    uint64_t pause_ns = 0;
+    for (size_t i = 0; i < sizeof(lacking) / sizeof(lacking[0]); i++) {
+        say(&listener->op, lacking[i], PLX_EV_MORE);
+        assert_int_equal(stats_of(&world).accept_pauses, i + 1);
+        assert_int_equal(net->waiting_listeners, 1);
+        assert_true(listener->retry_after_ns > pause_ns);
+        pause_ns = listener->retry_after_ns;
+    }
+    for (int i = 0; i < 10; i++)
+        say(&listener->op, -EMFILE, PLX_EV_MORE);
+    assert_int_equal(listener->retry_after_ns, 1000000000);
+    int peer = net_dial(&addr);
+    each_echoes_a_byte(&world, &peer, 1);
+    assert_int_equal(listener->retry_after_ns, 0);
+    close(peer);
+    NET_UNTIL(&world, echo.closes == 1);
+    assert_int_equal(net->waiting_listeners, 0); /* the end of a stream woke it */
+    net_world_close(&world);
+}
+
+static void send_that_takes_nothing_ends_rather_than_repeats(void **state)
+{
+    static const int told[] = {0, -EAGAIN, -ENOBUFS, -EHOSTUNREACH};
+    static const int reasons[] = {-EIO, 0, 0, -EHOSTUNREACH};
+    for (int i = 0; i < 4; i++) {
+        struct net_world world;
+        uint8_t byte = 0;
+        net_world_open(&world, *state, 1, "2M");
+        struct net_probe probe = {0};
+        struct plx_addr addr = net_listen(&world, &net_probe_handler, &probe);
+        int peer = net_dial(&addr);
+        NET_UNTIL(&world, probe.told[NET_ACCEPT] == 1);
+        /* One send, so that the op knows its function; then one more, answered by us. */
+        assert_int_equal(plx_tcp_write(probe.stream, "x", 1, PLX_QUEUED), 1);
+        NET_UNTIL(&world, net_peer_recv(peer, &byte, 1) == 1);
+        NET_UNTIL(&world, plx_tcp_queued(probe.stream) == 0);
+        assert_int_equal(plx_tcp_write(probe.stream, "y", 1, PLX_QUEUED), 1);
+        say(&probe.stream->io_op, told[i], 0);
+        if (reasons[i] == 0)
+            NET_UNTIL(&world, net_peer_recv(peer, &byte, 1) == 1);
+        if (reasons[i] == 0)
+            plx_tcp_close(probe.stream);
+        close(peer);
+        NET_UNTIL(&world, probe.told[NET_CLOSE] == 1);
+        assert_int_equal(probe.reason, reasons[i]);
+        net_world_close(&world);
+    }
+}
+
 /* --- options ---------------------------------------------------------------------------------- */
 
 static void listen_with_bad_options_is_refused_by_name(void **state)
@@ -571,6 +683,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(listener_serves_thousands_with_a_byte_each),
         cmocka_unit_test(listener_reuses_the_memory_of_ended_streams),
+        cmocka_unit_test(full_ring_delays_and_loses_nothing),
         cmocka_unit_test(listener_at_its_bound_waits_until_a_stream_ends),
         cmocka_unit_test(listener_out_of_descriptors_pauses_and_recovers),
         cmocka_unit_test(listener_out_of_descriptors_tries_again_by_itself),
@@ -578,6 +691,8 @@ int main(void)
         cmocka_unit_test(buffers_all_held_others_wait_and_go_on_when_released),
         cmocka_unit_test(arena_exhausted_connections_are_closed_and_counted),
         cmocka_unit_test(arena_with_little_left_fails_cleanly),
+        cmocka_unit_test(accept_errors_are_counted_or_waited_out),
+        cmocka_unit_test(send_that_takes_nothing_ends_rather_than_repeats),
         cmocka_unit_test(listen_with_bad_options_is_refused_by_name),
         cmocka_unit_test(listen_on_a_port_in_use_names_it),
         cmocka_unit_test(unlisten_in_on_accept_keeps_the_stream_and_frees_the_port),
