@@ -121,7 +121,7 @@ static void full_ring_delays_and_loses_nothing(void **state)
 {
     struct net_world world;
     int peers[300];
-    net_world_open_ring(&world, *state, 1, "4M", "16");
+    net_world_open_ring(&world, *state, 1, "16M", "16");
     struct net_echo echo = {.flags = PLX_QUEUED};
     struct plx_addr addr = net_listen(&world, &net_echo_handler, &echo);
     for (int i = 0; i < 300; i++)
