@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "alloc/pool.h"
 #include "test/guest/nodes.h"
 
 static struct plx_machine *machine;
@@ -228,6 +229,49 @@ static void arena_of_1g_pages_lies_on_its_node(void **state)
     }
 }
 
+/* Every block of every class, and the tables that are read and written with them. */
+static void expect_pool_on(uint32_t node)
+{
+    static struct plx_pool pool;
+    static void *blocks[4096];
+    struct plx_pool_quota quota;
+    uint32_t count = 0;
+    assert_int_equal(plx_pool_quota_split(&quota, 7 * MIB), 0);
+    assert_int_equal(plx_pool_init(&pool, &arena, &quota, NULL, &diag), 0);
+    for (uint32_t index = 0; index < PLX_POOL_CLASSES; index++) {
+        size_t bytes = plx_pool_class_bytes(index);
+        for (uint32_t i = 0; i < quota.blocks[index]; i++) {
+            assert_in_range(count, 0, 4095);
+            blocks[count] = plx_pool_acquire(&pool, bytes);
+            assert_non_null(blocks[count]);
+            expect_pages(blocks[count++], bytes, PLX_PAGE, node, "a block of the pool");
+        }
+    }
+    expect_pages(arena.base, arena.used, PLX_PAGE, node, "the pool's part of the arena");
+    print_message("pool on node %u: %u blocks of %u classes, and their tables, on it\n", node,
+                  count, PLX_POOL_CLASSES);
+    while (count > 0)
+        plx_pool_release(&pool, blocks[--count]);
+    assert_int_equal(plx_pool_fini(&pool), 0);
+}
+
+static void pooled_blocks_lie_on_the_node_of_their_arena(void **state)
+{
+    (void)state;
+    for (int want = PLX_WANT_NO; want <= PLX_WANT_TRY; want++) {
+        opts.page_2m = (enum plx_want)want;
+        for (uint32_t i = 0; i < machine->node_count; i++) {
+            uint32_t node = machine->nodes[i].node;
+            if (node_meminfo(node, "MemTotal") <= 0)
+                continue;
+            (void)run_on_node(machine, (int)other_with_memory(i));
+            assert_int_equal(plx_arena_init(&arena, 8 * MIB, (int)node, &opts, &diag), 0);
+            expect_pool_on(node);
+            plx_arena_fini(&arena);
+        }
+    }
+}
+
 /* --- a full node, an absent one --------------------------------------------------------------- */
 
 static void arena_on_a_node_without_hugepages_left_fails_when_they_are_required(void **state)
@@ -339,6 +383,7 @@ int main(void)
         CASE(arena_of_transparent_hugepages_lies_on_its_node),
         CASE(arena_of_2m_pages_lies_on_its_node),
         CASE(arena_of_1g_pages_lies_on_its_node),
+        CASE(pooled_blocks_lie_on_the_node_of_their_arena),
         CASE(arena_on_a_node_without_hugepages_left_fails_when_they_are_required),
         CASE(arena_on_a_node_without_hugepages_left_takes_smaller_ones_there),
         CASE(arena_on_another_node_than_the_full_one_has_its_hugepages),
