@@ -105,6 +105,10 @@ int plx_bench_pair_place(struct plx_bench *bench, int cpu_a, int cpu_b,
 /* Hands the peer thread a job and returns when it has begun; then waits for its end. */
 void plx_bench_pair_begin(struct plx_bench *bench, int (*job)(void *ctx), void *ctx);
 int plx_bench_pair_end(struct plx_bench *bench);
+/* The round trips of a line looked at without a pause, by which two CPUs are known to be two cores.
+ */
+int plx_bench_guard_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag);
+int plx_bench_guard_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag);
 uint64_t plx_bench_monotonic_ns(void);
 double plx_bench_ns_per_tick(const struct plx_bench *bench);
 /* Ends what plx_bench_memory gave. */

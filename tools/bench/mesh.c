@@ -54,7 +54,8 @@ static int go_and_return(struct plx_bench_slice *slice, struct mesh *mesh, struc
     if (rc != 0)
         return plx_diag_set(diag, rc, "plx_mesh_post", "refused with one post on its way");
     for (uint32_t turns = 0; mesh->answer == last;) {
-        (void)plx_reactor_poll(mesh->here);
+        if (plx_reactor_poll(mesh->here) == 0)
+            plx_reactor_idle(mesh->here);
         if (++turns % TURNS == 0 && plx_bench_in_vain(slice))
             return plx_diag_set(diag, -ETIMEDOUT, "plx_mesh_post", "no answer");
     }
@@ -89,6 +90,8 @@ static int rtt_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag *d
             return plx_diag_set(diag, mesh->echo_rc, "plx_mesh_post", "the answer was refused");
         if (last && work == 0)
             return 0;
+        if (work == 0)
+            plx_reactor_idle(mesh->there);
     }
 }
 
@@ -137,6 +140,8 @@ static int items_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag 
                                 "posts arrived that were not sent so");
         if (last && work == 0)
             return 0;
+        if (work == 0)
+            plx_reactor_idle(mesh->there);
     }
 }
 

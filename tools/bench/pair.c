@@ -10,6 +10,8 @@
 #include "tools/cli.h"
 
 #define ARENA_BYTES_MIN 65536u
+/* Looks between two looks at the clock. */
+#define LOOKS 4096u
 
 /* --- the clock ------------------------------------------------------------------------------- */
 
@@ -149,9 +151,13 @@ void plx_bench_pair_fini(struct plx_bench *bench)
 
 /* --- the bare line --------------------------------------------------------------------------- */
 
-int plx_bench_line_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+/*
+ * With `relax`, a look that finds nothing is followed by a pause: a core that looks without one
+ * takes the line from the other while that is about to write it, and makes the trip longer.
+ */
+static inline int line_run(struct plx_bench_slice *slice, struct plx_bench_line *line, bool relax,
+                           struct plx_diag *diag)
 {
-    struct plx_bench_line *line = ctx;
     /* Relaxed: the peer has come to rest. */
     uint64_t value = plx_load_relaxed(&line->word);
     uint64_t before = plx_ticks();
@@ -160,7 +166,9 @@ int plx_bench_line_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag
             /* Release and acquire: pair with those of the other core, as a message's would. */
             plx_store_release(&line->word, value + 1);
             for (uint32_t looks = 0; plx_load_acquire(&line->word) != value + 2;) {
-                if (++looks % 4096 == 0 && plx_bench_in_vain(slice))
+                if (relax)
+                    plx_cpu_relax();
+                if (++looks % LOOKS == 0 && plx_bench_in_vain(slice))
                     return plx_diag_set(diag, -ETIMEDOUT, "line", "the other core is silent");
             }
             value += 2;
@@ -172,18 +180,39 @@ int plx_bench_line_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag
     return 0;
 }
 
-int plx_bench_line_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+static inline int line_peer(struct plx_bench_slice *slice, struct plx_bench_line *line, bool relax)
 {
-    (void)diag;
-    struct plx_bench_line *line = ctx;
-    uint32_t looks = 0;
     for (;;) {
         uint64_t value = plx_load_acquire(&line->word);
         if ((value & 1) != 0)
             plx_store_release(&line->word, value + 1);
-        else if (++looks % 64 == 0 && plx_bench_stopped(slice))
+        else if (plx_bench_stopped(slice))
             return 0;
+        else if (relax)
+            plx_cpu_relax();
     }
+}
+
+int plx_bench_line_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    return line_run(slice, ctx, true, diag);
+}
+
+int plx_bench_line_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    (void)diag;
+    return line_peer(slice, ctx, true);
+}
+
+int plx_bench_guard_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    return line_run(slice, ctx, false, diag);
+}
+
+int plx_bench_guard_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    (void)diag;
+    return line_peer(slice, ctx, false);
 }
 
 /* --- memory ---------------------------------------------------------------------------------- */

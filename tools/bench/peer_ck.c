@@ -35,6 +35,7 @@ static int rtt_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *di
                 return plx_diag_set(diag, -EPROTO, "ck_ring", "full with one message on its way");
             void *in = NULL;
             for (uint32_t looks = 0; !ck_ring_dequeue_spsc(ck->back, ck->back_slots, &in);) {
+                plx_cpu_relax();
                 if (++looks % LOOKS == 0 && plx_bench_in_vain(slice))
                     return plx_diag_set(diag, -ETIMEDOUT, "ck_ring", "no answer");
             }
@@ -56,6 +57,7 @@ static int rtt_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag *d
         if (!ck_ring_dequeue_spsc(ck->there, ck->there_slots, &in)) {
             if (plx_bench_stopped(slice))
                 return 0;
+            plx_cpu_relax();
             continue;
         }
         if (!ck_ring_enqueue_spsc(ck->back, ck->back_slots, in))
@@ -73,6 +75,7 @@ static int items_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *
             plx_bench_item_fill(item.words, ck->sent++);
             for (uint32_t looks = 0;
                  !ck_ring_enqueue_spsc_item(ck->there, ck->there_slots, &item);) {
+                plx_cpu_relax();
                 if (++looks % LOOKS == 0 && plx_bench_in_vain(slice))
                     return plx_diag_set(diag, -ETIMEDOUT, "ck_ring", "it stays full");
             }
@@ -97,6 +100,7 @@ static int items_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag 
             return plx_diag_set(diag, -EPROTO, "ck_ring", "items arrived that were not sent so");
         if (last)
             return 0;
+        plx_cpu_relax();
     }
 }
 

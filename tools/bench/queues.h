@@ -5,7 +5,8 @@
  * as missing.
  *
  * A round trip carries 8 bytes there and back, one at a time. Items are 48 bytes each, one way,
- * timed by the producer in blocks of PLX_BENCH_ITEMS. All of them check what arrives.
+ * timed by the producer in blocks of PLX_BENCH_ITEMS. All of them check what arrives, and pause
+ * after a look that found nothing.
  */
 #ifndef POLLUX_TOOLS_BENCH_QUEUES_H
 #define POLLUX_TOOLS_BENCH_QUEUES_H

@@ -31,6 +31,7 @@ static int cells_rtt_run(struct plx_bench_slice *slice, void *ctx, struct plx_di
             plx_cells_commit(cells->there);
             const uint64_t *in;
             for (uint32_t looks = 0; (in = plx_cells_peek(cells->back)) == NULL;) {
+                plx_cpu_relax();
                 if (++looks % LOOKS == 0 && plx_bench_in_vain(slice))
                     return plx_diag_set(diag, -ETIMEDOUT, "cells", "no answer");
             }
@@ -53,6 +54,7 @@ static int cells_rtt_peer(struct plx_bench_slice *slice, void *ctx, struct plx_d
         if (in == NULL) {
             if (plx_bench_stopped(slice))
                 return 0;
+            plx_cpu_relax();
             continue;
         }
         uint64_t *out = plx_cells_reserve(cells->back);
@@ -74,6 +76,7 @@ static int cells_items_run(struct plx_bench_slice *slice, void *ctx, struct plx_
         for (uint32_t i = 0; i < PLX_BENCH_ITEMS; i++) {
             uint64_t *out;
             for (uint32_t looks = 0; (out = plx_cells_reserve(cells->there)) == NULL;) {
+                plx_cpu_relax();
                 if (++looks % LOOKS == 0 && plx_bench_in_vain(slice))
                     return plx_diag_set(diag, -ETIMEDOUT, "cells", "it stays full");
             }
@@ -102,6 +105,7 @@ static int cells_items_peer(struct plx_bench_slice *slice, void *ctx, struct plx
             return plx_diag_set(diag, -EPROTO, "cells", "items arrived that were not sent so");
         if (last)
             return 0;
+        plx_cpu_relax();
     }
 }
 

@@ -151,7 +151,7 @@ static int run_slice(struct plx_bench *bench, const struct plx_bench_case *what,
 static bool guard_holds(struct plx_bench *bench)
 {
     static const struct plx_bench_subject line = {
-        .name = "guard", .run = plx_bench_line_run, .peer = plx_bench_line_peer};
+        .name = "guard", .run = plx_bench_guard_run, .peer = plx_bench_guard_peer};
     struct plx_bench_subject subject = line;
     struct plx_diag diag;
     struct plx_bench_slice slice = {.samples = bench->guard_samples};
