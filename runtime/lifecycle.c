@@ -14,7 +14,7 @@
 /* How long a start that failed waits for the reactors that had begun. */
 #define ROLLBACK_NS 5000000000u
 /* What a reactor is given to take its next step, beyond the deadline. */
-#define GRACE_NS 150000000u
+#define GRACE_NS 300000000u
 
 static uint64_t monotonic_ns(void)
 {

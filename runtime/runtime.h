@@ -73,7 +73,7 @@ PLX_API int plx_runtime_wait(struct plx_runtime *runtime, uint64_t within_ns);
  * Ends all started reactors in three phases with a barrier between: nothing new is admitted; what
  * is in flight is cancelled and what was posted arrives; all is taken down. Streams get their
  * on_close. Adopted reactors take part while their threads poll them, and leave by
- * plx_reactor_abandon. Returns 0, or, up to half a second after `within_ns`, -ETIMEDOUT when some
+ * plx_reactor_abandon. Returns 0, or, up to a second after `within_ns`, -ETIMEDOUT when some
  * reactor did not come along in time: `diag` names it, the others have ended, and its memory is
  * never used again. Calling it twice is harmless.
  */

@@ -19,7 +19,7 @@
 #include "test/runtime/io/seen.h"
 #include "test/runtime/rt_fixture.h"
 
-#define SHORT_NS 200000000u
+#define SHORT_NS 500000000u
 
 /* What a reactor has of a test's things; its thread's until stop has returned. */
 struct charge {
