@@ -558,9 +558,13 @@ static void wait_interrupted_by_another_signal_goes_on(void **state)
     plx_runtime_destroy(rt);
 }
 
+static PLX_ATOMIC(uint32_t) woken;
+
 static void *wait_in_thread(void *argument)
 {
-    return (void *)(intptr_t)plx_runtime_wait(argument, RT_PATIENCE_NS);
+    int rc = plx_runtime_wait(argument, UINT64_MAX);
+    plx_fetch_add_relaxed(&woken, 1);
+    return (void *)(intptr_t)rc;
 }
 
 static void wait_of_several_threads_wakes_all(void **state)
@@ -568,10 +572,12 @@ static void wait_of_several_threads_wakes_all(void **state)
     (void)state;
     struct plx_runtime *rt = rt_create("", NULL);
     pthread_t threads[3];
+    plx_store_relaxed(&woken, 0);
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, wait_in_thread, rt), 0);
     assert_int_equal(plx_runtime_wait(rt, 20000000), -ETIMEDOUT);
     plx_runtime_request_stop(rt);
+    RT_UNTIL(plx_load_relaxed(&woken) == 3);
     for (unsigned i = 0; i < 3; i++) {
         void *rc = NULL;
         assert_int_equal(pthread_join(threads[i], &rc), 0);

@@ -263,6 +263,25 @@ static void timers_due_beyond_a_turns_share_wait_in_order(void **state)
         assert_ptr_equal(fired[i], &timers[i]);
 }
 
+static void timers_armed_beside_those_left_keep_their_order(void **state)
+{
+    (void)state;
+    struct plx_timer past = {0};
+    struct plx_timer left = {0};
+    struct plx_timer beside[2] = {0};
+    arm(&past, 1);
+    uint64_t base = plx_reactor_now_ns(reactor) + 1000000;
+    arm(&left, base + 10);
+    while (fired_count == 0)
+        plx_reactor_poll(reactor);
+    arm(&beside[0], base + 20);
+    arm(&beside[1], base);
+    RT_TURN_UNTIL(reactor, fired_count == 4);
+    assert_ptr_equal(fired[1], &beside[1]);
+    assert_ptr_equal(fired[2], &left);
+    assert_ptr_equal(fired[3], &beside[0]);
+}
+
 static void timers_at_random_are_fired_sorted_or_disarmed(void **state)
 {
     (void)state;
@@ -305,6 +324,7 @@ int main(void)
         CASE(timer_disarmed_by_another_of_its_turn_does_not_fire),
         CASE(timer_moved_by_another_of_its_turn_fires_at_its_new_time),
         CASE(timers_due_beyond_a_turns_share_wait_in_order),
+        CASE(timers_armed_beside_those_left_keep_their_order),
         CASE(timers_at_random_are_fired_sorted_or_disarmed),
     };
     return cmocka_run_group_tests_name("timers", tests, NULL, NULL);
