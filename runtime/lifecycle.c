@@ -35,8 +35,7 @@ static void nap(void)
     nanosleep(&some, NULL);
 }
 
-/* --- opening
- * --------------------------------------------------------------------------------------- */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 /* Says a line to the log once in the life of the runtime, however many reactors find the same. */
 static void say_once(struct plx_runtime *rt, const char *text)
@@ -222,8 +221,7 @@ static void leak(struct plx__slot *slot)
     plx_store_release(&slot->life, PLX__SLOT_LEAKED);
 }
 
-/* --- following the end
- * ------------------------------------------------------------------------------ */
+/* --- following the end ------------------------------------------------------------------------ */
 
 static bool peers_drain(const struct plx_runtime *rt)
 {
@@ -290,8 +288,7 @@ void plx__runtime_follow(struct plx_reactor *r)
         drain(r, slot);
 }
 
-/* --- threads
- * ------------------------------------------------------------------------------------------ */
+/* --- threads ---------------------------------------------------------------------------------- */
 
 static void report(struct plx__slot *slot, bool *flag, int *field, int rc)
 {
@@ -513,8 +510,7 @@ int plx_runtime_start(struct plx_runtime *rt, struct plx_diag *diag)
     return rc;
 }
 
-/* --- the end
- * ------------------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 /* The first running reactor that has not come so far, or -1. */
 static int64_t find_behind(const struct plx_runtime *rt, uint32_t reached)
@@ -615,8 +611,7 @@ int plx_runtime_stop(struct plx_runtime *rt, uint64_t within_ns, struct plx_diag
     return 0;
 }
 
-/* --- adopting
- * -------------------------------------------------------------------------------------------- */
+/* --- adopting --------------------------------------------------------------------------------- */
 
 int plx_reactor_adopt(struct plx_runtime *rt, uint32_t index, struct plx_reactor **out,
                       struct plx_diag *diag)

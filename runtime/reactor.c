@@ -207,8 +207,7 @@ int64_t plx_send_now(struct plx_reactor *r, int fd, const void *data, size_t len
     return r->io->ops->send_now(r->io, fd, data, len);
 }
 
-/* --- pollers, timers, deferred calls, stoppers --------------------------------------------------
- */
+/* --- pollers, timers, deferred calls, stoppers ------------------------------------------------ */
 
 void plx_poller_arm(struct plx_reactor *r, struct plx_poller *poller, plx_poller_fn fn, void *ctx)
 {
@@ -338,8 +337,7 @@ void plx__reactor_tell_stoppers(struct plx_reactor *r, enum plx__stop_phase phas
     r->stopper_next = NULL;
 }
 
-/* --- inspection ---------------------------------------------------------------------------------
- */
+/* --- inspection ------------------------------------------------------------------------------- */
 
 uint64_t plx_reactor_now_ns(struct plx_reactor *r)
 {

@@ -22,8 +22,7 @@ void plx_runtime_opts_init(struct plx_runtime_opts *opts)
     memset(opts, 0, sizeof(*opts));
 }
 
-/* --- the counter's rate --------------------------------------------------------------------------
- */
+/* --- the counter's rate ----------------------------------------------------------------------- */
 
 struct rate_mark {
     uint64_t ticks;
@@ -61,8 +60,7 @@ static double rate_since(const struct rate_mark *from)
     return (double)(to.ticks - from->ticks) / (double)(to.ns - from->ns);
 }
 
-/* --- create, destroy -----------------------------------------------------------------------------
- */
+/* --- create, destroy -------------------------------------------------------------------------- */
 
 static void say_warning(const char *line, void *ctx)
 {
@@ -186,8 +184,7 @@ void plx_runtime_destroy(struct plx_runtime *rt)
     free(rt);
 }
 
-/* --- the wish to end
- * ------------------------------------------------------------------------------ */
+/* --- the wish to end -------------------------------------------------------------------------- */
 
 void plx_runtime_request_stop(struct plx_runtime *rt)
 {
@@ -217,8 +214,7 @@ int plx_runtime_wait(struct plx_runtime *rt, uint64_t within_ns)
     return 0;
 }
 
-/* --- inspection
- * ------------------------------------------------------------------------------------ */
+/* --- inspection ------------------------------------------------------------------------------- */
 
 const struct plx_machine *plx_runtime_machine(const struct plx_runtime *rt)
 {
