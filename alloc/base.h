@@ -76,6 +76,9 @@ static inline bool plx_is_pow2(uint64_t value)
 /*
  * A field shared between threads is a PLX_ATOMIC(T) and is touched through these alone, so that
  * each access shows its order and headers compile as C++ too.
+ *
+ * plx_cas_*: if `*p` is `*expected`, it becomes `v` and the result is true. If not, or for no
+ * reason at all (so use it in a loop), `*expected` becomes what was found, by a relaxed load.
  */
 #ifdef __cplusplus
 #define PLX_ATOMIC(T) std::atomic<T>
@@ -84,8 +87,15 @@ static inline bool plx_is_pow2(uint64_t value)
 #define plx_store_relaxed(p, v) ((p)->store((v), std::memory_order_relaxed))
 #define plx_store_release(p, v) ((p)->store((v), std::memory_order_release))
 #define plx_exchange_seq_cst(p, v) ((p)->exchange((v), std::memory_order_seq_cst))
+#define plx_exchange_relaxed(p, v) ((p)->exchange((v), std::memory_order_relaxed))
 #define plx_fetch_add_relaxed(p, v) ((p)->fetch_add((v), std::memory_order_relaxed))
 #define plx_fetch_add_acq_rel(p, v) ((p)->fetch_add((v), std::memory_order_acq_rel))
+#define plx_cas_relaxed(p, expected, v)                                                            \
+    ((p)->compare_exchange_weak(*(expected), (v), std::memory_order_relaxed,                       \
+                                std::memory_order_relaxed))
+#define plx_cas_release(p, expected, v)                                                            \
+    ((p)->compare_exchange_weak(*(expected), (v), std::memory_order_release,                       \
+                                std::memory_order_relaxed))
 #else
 #define PLX_ATOMIC(T) _Atomic(T)
 #define plx_load_relaxed(p) atomic_load_explicit((p), memory_order_relaxed)
@@ -93,8 +103,15 @@ static inline bool plx_is_pow2(uint64_t value)
 #define plx_store_relaxed(p, v) atomic_store_explicit((p), (v), memory_order_relaxed)
 #define plx_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
 #define plx_exchange_seq_cst(p, v) atomic_exchange_explicit((p), (v), memory_order_seq_cst)
+#define plx_exchange_relaxed(p, v) atomic_exchange_explicit((p), (v), memory_order_relaxed)
 #define plx_fetch_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
 #define plx_fetch_add_acq_rel(p, v) atomic_fetch_add_explicit((p), (v), memory_order_acq_rel)
+#define plx_cas_relaxed(p, expected, v)                                                            \
+    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_relaxed,              \
+                                          memory_order_relaxed)
+#define plx_cas_release(p, expected, v)                                                            \
+    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_release,              \
+                                          memory_order_relaxed)
 #endif
 
 /* Tells the core that this thread is waiting for another one. */

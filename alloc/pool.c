@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "alloc/pool.h"
+#include "alloc/pool_internal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -44,24 +44,31 @@ void plx_pool_opts_init(struct plx_pool_opts *opts)
     memset(opts, 0, sizeof(*opts));
 }
 
+struct plx_pool_needs plx__pool_measure_blocks(const struct plx_pool_quota *quota)
+{
+    const struct plx_pool_needs nothing = {0};
+    struct plx_pool_needs needs = {0};
+
+    for (uint32_t c = 0; c < PLX_POOL_CLASSES; c++) {
+        needs.block_bytes += quota->blocks[c] * (uint64_t)plx_pool_class_bytes(c);
+        if (quota->blocks[c] > 0)
+            needs.align = plx_pool_class_bytes(c);
+    }
+    return needs.block_bytes < PLX_ARENA_BYTES_MAX ? needs : nothing;
+}
+
 struct plx_pool_needs plx_pool_measure(const struct plx_pool_quota *quota,
                                        const struct plx_pool_opts *opts)
 {
     const struct plx_pool_needs nothing = {0};
-    struct plx_pool_needs needs = {0};
+    struct plx_pool_needs needs = plx__pool_measure_blocks(quota);
     uint64_t homes = opts != NULL ? opts->homes : 0;
 
-    for (uint32_t c = 0; c < PLX_POOL_CLASSES; c++) {
-        uint64_t blocks = quota->blocks[c];
-        needs.block_bytes += blocks * plx_pool_class_bytes(c);
-        needs.table_bytes += stack_bytes(blocks);
-        if (blocks > 0)
-            needs.align = plx_pool_class_bytes(c);
-    }
-    if (needs.block_bytes == 0 || needs.block_bytes > PLX_ARENA_BYTES_MAX ||
-        homes > PLX_POOL_HOMES_MAX)
+    if (needs.block_bytes == 0 || homes > PLX_POOL_HOMES_MAX)
         return nothing;
-    needs.table_bytes += map_bytes(needs.block_bytes / PLX_PAGE) + away_bytes(homes);
+    needs.table_bytes = map_bytes(needs.block_bytes / PLX_PAGE) + away_bytes(homes);
+    for (uint32_t c = 0; c < PLX_POOL_CLASSES; c++)
+        needs.table_bytes += stack_bytes(quota->blocks[c]);
     needs.bytes = needs.block_bytes + needs.table_bytes;
     return needs;
 }
@@ -102,20 +109,38 @@ int plx_pool_quota_split(struct plx_pool_quota *quota, uint64_t bytes)
 
 /* --- init and fini ---------------------------------------------------------------------------- */
 
-static int refuse(const struct plx_pool_quota *quota, const struct plx_pool_opts *opts,
-                  struct plx_diag *diag)
+int plx__pool_refuse_quota(const struct plx_pool_quota *quota, struct plx_diag *diag)
 {
     uint64_t block_bytes = 0;
 
-    if (opts->homes > PLX_POOL_HOMES_MAX)
-        return plx_diag_set(diag, -EINVAL, "homes", "%u homes, at most %u are possible",
-                            opts->homes, PLX_POOL_HOMES_MAX);
     for (uint32_t c = 0; c < PLX_POOL_CLASSES; c++)
         block_bytes += quota->blocks[c] * (uint64_t)plx_pool_class_bytes(c);
     if (block_bytes == 0)
         return plx_diag_set(diag, -EINVAL, "quota", "a pool needs a block of some class");
-    return plx_diag_set(diag, -EINVAL, "quota", "%llu bytes of blocks, at most %llu are possible",
+    return plx_diag_set(diag, -EINVAL, "quota", "%llu bytes of blocks, not less than %llu",
                         (unsigned long long)block_bytes, (unsigned long long)PLX_ARENA_BYTES_MAX);
+}
+
+void *plx__pool_carve(struct plx_arena *arena, const struct plx_pool_needs *needs,
+                      struct plx_diag *diag)
+{
+    /* So that addresses aligned to their size are so from the arena's base too. */
+    PLX_ASSERT(((uintptr_t)arena->base & (PLX_POOL_BLOCK_MAX - 1)) == 0);
+    void *memory = plx_arena_carve(arena, needs->bytes, needs->align);
+    if (memory == NULL)
+        plx_diag_set(diag, -ENOMEM, "arena",
+                     "the pool needs %llu bytes aligned to %llu, the arena has %zu left",
+                     (unsigned long long)needs->bytes, (unsigned long long)needs->align,
+                     plx_arena_left(arena));
+    return memory;
+}
+
+void plx__pool_fill_class_of(uint8_t class_of[PLX_POOL_CLASSES + 1],
+                             const struct plx_pool_quota *quota)
+{
+    class_of[PLX_POOL_CLASSES] = NONE;
+    for (uint32_t c = PLX_POOL_CLASSES; c-- > 0;)
+        class_of[c] = (uint8_t)(quota->blocks[c] > 0 ? c : class_of[c + 1]);
 }
 
 /* Lays the class out from page `page` on, all blocks free, the first one on top of the stack. */
@@ -147,17 +172,15 @@ int plx_pool_init(struct plx_pool *pool, struct plx_arena *arena,
     memset(pool, 0, sizeof(*pool));
     memset(pool->class_of, NONE, sizeof(pool->class_of));
 
+    if (opts->homes > PLX_POOL_HOMES_MAX)
+        return plx_diag_set(diag, -EINVAL, "homes", "%u homes, at most %u are possible",
+                            opts->homes, PLX_POOL_HOMES_MAX);
     struct plx_pool_needs needs = plx_pool_measure(quota, opts);
     if (needs.bytes == 0)
-        return refuse(quota, opts, diag);
-    /* So that addresses aligned to their size are so from the arena's base too. */
-    PLX_ASSERT(((uintptr_t)arena->base & (PLX_POOL_BLOCK_MAX - 1)) == 0);
-    unsigned char *memory = plx_arena_carve(arena, needs.bytes, needs.align);
+        return plx__pool_refuse_quota(quota, diag);
+    unsigned char *memory = plx__pool_carve(arena, &needs, diag);
     if (memory == NULL)
-        return plx_diag_set(diag, -ENOMEM, "arena",
-                            "the pool needs %llu bytes aligned to %llu, the arena has %zu left",
-                            (unsigned long long)needs.bytes, (unsigned long long)needs.align,
-                            plx_arena_left(arena));
+        return -ENOMEM;
 
     pool->base = memory;
     pool->pages = needs.block_bytes / PLX_PAGE;
@@ -176,10 +199,9 @@ int plx_pool_init(struct plx_pool *pool, struct plx_arena *arena,
 
     /* The largest first: what follows a multiple of its size is aligned without a gap. */
     uint64_t page = 0;
-    for (uint32_t c = PLX_POOL_CLASSES; c-- > 0;) {
+    for (uint32_t c = PLX_POOL_CLASSES; c-- > 0;)
         page = init_class(pool, c, quota->blocks[c], page);
-        pool->class_of[c] = (uint8_t)(quota->blocks[c] > 0 ? c : pool->class_of[c + 1]);
-    }
+    plx__pool_fill_class_of(pool->class_of, quota);
     for (page = 0; opts->prewarm && page < pool->pages; page++)
         pool->base[page * PLX_PAGE] = 0;
     return 0;
@@ -393,26 +415,31 @@ int plx__pool_release_slow(struct plx_pool *pool, void *block)
     return 0;
 }
 
-/* Says what was wrong with the release of `block`. */
-PLX_COLD __attribute__((noreturn)) static void fault(const struct plx_pool *pool, const void *block,
-                                                     int code)
+void plx__pool_say_fault(const void *pool, const void *address, const void *block, size_t bytes,
+                         const char *otherwise)
 {
     char text[160];
-    size_t bytes = 0;
-    const void *start = plx_pool_block_of(pool, block, &bytes);
 
-    if (start == NULL)
-        snprintf(text, sizeof(text), "pool %p: %p is released, and it is %s", (const void *)pool,
-                 block, code == -EALREADY ? "on its way home already" : "no block of any pool");
-    else if (start != block)
+    if (block == NULL)
+        snprintf(text, sizeof(text), "pool %p: %p is released, and it is %s", pool, address,
+                 otherwise);
+    else if (block != address)
         snprintf(text, sizeof(text), "pool %p: %p is released, inside the block %p of %zu bytes",
-                 (const void *)pool, block, start, bytes);
+                 pool, address, block, bytes);
     else
-        snprintf(text, sizeof(text),
-                 "pool %p: the block %p of %zu bytes is released, and it is "
-                 "not in use",
-                 (const void *)pool, block, bytes);
+        snprintf(text, sizeof(text), "pool %p: the block %p of %zu bytes is released, not in use",
+                 pool, address, bytes);
     plx__assert_fail(text, __FILE__, __LINE__);
+}
+
+PLX_COLD __attribute__((noreturn)) static void fault(const struct plx_pool *pool,
+                                                     const void *address, int code)
+{
+    size_t bytes;
+    const void *block = plx_pool_block_of(pool, address, &bytes);
+
+    plx__pool_say_fault(pool, address, block, bytes,
+                        code == -EALREADY ? "on its way home already" : "no block of any pool");
 }
 
 void plx__pool_release_or_fault(struct plx_pool *pool, void *block)

@@ -143,8 +143,8 @@ struct plx__pool_queue {
  * relaxed throughout, as nothing is read on the strength of them.
  */
 struct plx__pool_class {
-    PLX_ATOMIC(uint32_t) free_count;     /* blocks on the stack */
-    PLX_ATOMIC(uint32_t) free_min; /* the least `free_count` so far */
+    PLX_ATOMIC(uint32_t) free_count; /* blocks on the stack */
+    PLX_ATOMIC(uint32_t) free_min;   /* the least `free_count` so far */
     PLX_ATOMIC(uint64_t) acquires;
     uint32_t *stack; /* first pages of the free blocks, the next to be acquired last */
     struct plx__pool_queue waiters; /* none unless `free_count` is 0 */
@@ -213,7 +213,7 @@ PLX_API PLX_COLD struct plx_pool_needs plx_pool_measure(const struct plx_pool_qu
 
 /*
  * Makes a pool of the blocks that `quota` says, all free, carved from `arena`.
- * Shapes: at least one block in all, at most PLX_ARENA_BYTES_MAX bytes of them. `opts` NULL: the
+ * Shapes: at least one block in all, less than PLX_ARENA_BYTES_MAX bytes of them. `opts` NULL: the
  * defaults. `diag` NULL allowed.
  * Ownership: `pool` is the caller's and is overwritten; it stays where it is until the last use.
  * `quota` and `opts` are read before the return. The memory is the arena's; it ends with it.

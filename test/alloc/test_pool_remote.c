@@ -291,7 +291,7 @@ static void remote_names_a_home_out_of_range(void)
 static void programmers_errors_abort(void **state)
 {
     (void)state;
-    assert_aborts(release_twice_away, "of 4096 bytes is released, and it is not in use");
+    assert_aborts(release_twice_away, "of 4096 bytes is released, not in use");
     assert_aborts(release_twice_while_it_waits, "on its way home already");
     assert_aborts(release_home_of_anothers_block, "no block of any pool");
     assert_aborts(set_remote_while_blocks_wait, "away_waiting");

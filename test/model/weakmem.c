@@ -7,11 +7,11 @@
 #include <string.h>
 #include <ucontext.h>
 
-#define PLACES_MAX 24
+#define PLACES_MAX   24
 #define MESSAGES_MAX 24
-#define CHOICES_MAX 512
-#define STACK_BYTES ((size_t)256 * 1024)
-#define NOBODY (-1)
+#define CHOICES_MAX  512
+#define STACK_BYTES  ((size_t)256 * 1024)
+#define NOBODY       (-1)
 
 struct view {
     uint8_t known[PLACES_MAX];      /* the least message that may still be taken */
@@ -26,6 +26,7 @@ struct message {
 struct place {
     const void *address;
     bool is_private;
+    bool is_quiet;
     int owner; /* of a private place: who touched it first */
     /* atomic */
     int message_count;
@@ -167,6 +168,8 @@ static struct place *find(const void *address, size_t bytes)
 static struct place *find_atomic(const void *address, size_t bytes)
 {
     struct place *place = find(address, bytes);
+    if (place->is_quiet)
+        return place;
     if (!place->is_private) {
         let_others_run();
         return place;
@@ -178,10 +181,9 @@ static struct place *find_atomic(const void *address, size_t bytes)
     return place;
 }
 
-static enum wm_order order_at(int site, enum wm_order order)
+/* Notes that the site was met; false if it is weakened. */
+static bool is_in_force(int site)
 {
-    if (order == WM_RELAXED)
-        return order;
     int i = 0;
     while (i < wm.result->site_count && wm.result->sites[i] != site)
         i++;
@@ -189,7 +191,29 @@ static enum wm_order order_at(int site, enum wm_order order)
         PLX_ASSERT(i < WM_SITES_MAX);
         wm.result->sites[wm.result->site_count++] = site;
     }
-    return site == wm.program->weakened_site ? WM_RELAXED : order;
+    return site != wm.program->weakened_site;
+}
+
+static enum wm_order order_at(int site, enum wm_order order)
+{
+    if (order == WM_RELAXED)
+        return order;
+    if (order != WM_ACQ_REL)
+        return is_in_force(site) ? order : WM_RELAXED;
+    bool acquires = is_in_force(site);
+    if (is_in_force(-site))
+        return acquires ? WM_ACQ_REL : WM_RELEASE;
+    return acquires ? WM_ACQUIRE : WM_RELAXED;
+}
+
+static bool has_acquire(enum wm_order order)
+{
+    return order == WM_ACQUIRE || order == WM_ACQ_REL;
+}
+
+static bool has_release(enum wm_order order)
+{
+    return order == WM_RELEASE || order == WM_ACQ_REL;
 }
 
 /* --- accesses -------------------------------------------------------------------------------- */
@@ -201,9 +225,10 @@ uint64_t wm_load(const void *address, size_t bytes, enum wm_order order, int sit
     struct view *view = &wm.views[wm.current];
     int index = (int)(place - wm.places);
     /* The newest first: the common execution is the first one tried. */
-    int taken = place->message_count - 1 - choose(place->message_count - view->known[index]);
+    int choices = place->is_quiet ? 1 : place->message_count - view->known[index];
+    int taken = place->message_count - 1 - choose(choices);
     view->known[index] = (uint8_t)taken;
-    if (order == WM_ACQUIRE)
+    if (has_acquire(order))
         join(view, &place->messages[taken].view);
     return place->messages[taken].value;
 }
@@ -224,6 +249,61 @@ void wm_store(void *address, size_t bytes, uint64_t value, enum wm_order order, 
         memset(&message->view, 0, sizeof(message->view));
         message->view.known[index] = view->known[index];
     }
+}
+
+/* What a read-modify-write did to the newest message's value, if anything. */
+struct change {
+    enum { CHANGE_TO, CHANGE_BY, CHANGE_IF } how;
+    uint64_t value;
+    uint64_t expected;
+};
+
+/* A value as a place of so many bytes holds it. */
+static uint64_t cut(uint64_t value, size_t bytes)
+{
+    return bytes < sizeof(value) ? value & (((uint64_t)1 << (8 * bytes)) - 1) : value;
+}
+
+static uint64_t modify(void *address, size_t bytes, struct change change, enum wm_order order,
+                       int site)
+{
+    order = order_at(site, order);
+    struct place *place = find_atomic(address, bytes);
+    struct view *view = &wm.views[wm.current];
+    int index = (int)(place - wm.places);
+    const struct message *newest = &place->messages[place->message_count - 1];
+    uint64_t before = newest->value;
+    view->known[index] = (uint8_t)(place->message_count - 1);
+    if (has_acquire(order))
+        join(view, &newest->view);
+    if (change.how == CHANGE_IF && before != cut(change.expected, bytes))
+        return before;
+
+    PLX_ASSERT(place->message_count < MESSAGES_MAX);
+    struct message *message = &place->messages[place->message_count];
+    view->known[index] = (uint8_t)place->message_count++;
+    message->value = cut(change.how == CHANGE_BY ? before + change.value : change.value, bytes);
+    message->view = newest->view; /* the release sequence goes on */
+    message->view.known[index] = view->known[index];
+    if (has_release(order))
+        join(&message->view, view);
+    return before;
+}
+
+uint64_t wm_exchange(void *address, size_t bytes, uint64_t value, enum wm_order order, int site)
+{
+    return modify(address, bytes, (struct change){CHANGE_TO, value, 0}, order, site);
+}
+
+uint64_t wm_fetch_add(void *address, size_t bytes, uint64_t value, enum wm_order order, int site)
+{
+    return modify(address, bytes, (struct change){CHANGE_BY, value, 0}, order, site);
+}
+
+uint64_t wm_compare_exchange(void *address, size_t bytes, uint64_t expected, uint64_t value,
+                             enum wm_order order, int site)
+{
+    return modify(address, bytes, (struct change){CHANGE_IF, value, expected}, order, site);
 }
 
 static bool knows(int thread, uint32_t clock)
@@ -262,6 +342,11 @@ void wm_check(bool condition, const char *text)
 void wm_private(const void *address, size_t bytes)
 {
     find(address, bytes)->is_private = true;
+}
+
+void wm_quiet(const void *address, size_t bytes)
+{
+    find(address, bytes)->is_quiet = true;
 }
 
 /* --- exploring ------------------------------------------------------------------------------- */
