@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define NONE PLX_POOL_CLASSES
+/* From count_stack: a block on the stack is not free. */
+#define NOT_FREE UINT64_MAX
 
 /* --- init and fini ---------------------------------------------------------------------------- */
 
@@ -126,8 +128,7 @@ void plx_shared_pool_read_stats(const struct plx_shared_pool *pool,
     out->unfit = plx_load_relaxed(&pool->classes[NONE].misses);
 }
 
-/* The blocks on a stack, or more than `most` if it has no end, or NONE_FREE if one is not free. */
-#define NONE_FREE UINT64_MAX
+/* The blocks on a stack, or more than `most` if it has no end, or NOT_FREE. */
 static uint64_t count_stack(const struct plx_shared_pool *pool, uint32_t index, uint64_t most)
 {
     uint64_t count = 0;
@@ -136,7 +137,7 @@ static uint64_t count_stack(const struct plx_shared_pool *pool, uint32_t index, 
     for (; number != 0 && count <= most; count++) {
         if (number > pool->pages ||
             plx_load_relaxed(&pool->map[number - 1]) != (PLX__POOL_FREE | index))
-            return NONE_FREE;
+            return NOT_FREE;
         number = plx_load_relaxed(&pool->links[number - 1]);
     }
     return count;

@@ -209,17 +209,21 @@ static void release_of_bytes_that_look_like_a_waiting_block_is_taken(void **stat
 {
     (void)state;
     unsigned char bytes[16];
-    void *block = plx_pool_acquire(&pools[1].pool, 1);
+    const unsigned char nothing[8] = {0};
+    unsigned char *block = plx_pool_acquire(&pools[1].pool, 1);
+    void *another = plx_pool_acquire(&pools[1].pool, 1);
     room[1] = 0;
     plx_pool_release(here, block);
     memcpy(bytes, block, sizeof(bytes));
     room[1] = 1;
     assert_int_equal(plx_pool_flush(here), 1);
     assert_ptr_equal(plx_pool_acquire(&pools[1].pool, 1), block);
+    assert_memory_equal(block + 8, nothing, 8); /* it doesn't look so of itself */
     memcpy(block, bytes, sizeof(bytes));
+    plx_pool_release(here, another);
     assert_int_equal(plx_pool_try_release(here, block), 0);
-    room[1] = 1;
-    assert_int_equal(plx_pool_flush(here), 1);
+    room[1] = 2;
+    assert_int_equal(plx_pool_flush(here), 2);
 }
 
 static void release_of_what_no_pool_has_is_refused(void **state)

@@ -32,7 +32,8 @@ struct scenario {
     const char *threads[THREADS_MAX];
     uint32_t blocks;
     bool in_use_shown; /* the bytes of the pages are part of it, and not only the stack */
-    uint32_t given;    /* how many blocks are in use at the beginning */
+    bool counts_shown;
+    uint32_t given; /* how many blocks are in use at the beginning */
     uint64_t tag_step;
     /* of the execution */
     int owner[BLOCKS_MAX]; /* the thread, or FREE_ROOM */
@@ -63,10 +64,12 @@ static void set_up(void *ctx)
     }
     s->wild_releases = s->acquires = 0;
 
-    wm_quiet(&c->in_use, sizeof(c->in_use));
-    wm_quiet(&c->peak, sizeof(c->peak));
-    wm_quiet(&c->acquires, sizeof(c->acquires));
-    wm_quiet(&c->misses, sizeof(c->misses));
+    if (!s->counts_shown) {
+        wm_quiet(&c->in_use, sizeof(c->in_use));
+        wm_quiet(&c->peak, sizeof(c->peak));
+        wm_quiet(&c->acquires, sizeof(c->acquires));
+        wm_quiet(&c->misses, sizeof(c->misses));
+    }
     for (uint32_t i = 0; i < s->blocks && !s->in_use_shown; i++)
         wm_quiet(&pool.map[i], sizeof(pool.map[i]));
 }
@@ -154,6 +157,15 @@ static void run_2(void *ctx)
     run_thread(ctx, 2);
 }
 
+static void check_counts(const struct scenario *s, uint32_t held)
+{
+    struct plx__shared_class *c = &pool.classes[0];
+    wm_check(plx_load_relaxed(&c->in_use) == held, "in_use is wrong");
+    wm_check(plx_load_relaxed(&c->acquires) == (uint64_t)s->acquires, "acquires are miscounted");
+    wm_check(plx_load_relaxed(&c->peak) >= (s->acquires > 0 ? held : 0), "the peak is too low");
+    wm_check(plx_load_relaxed(&c->peak) <= s->blocks, "the peak is too high");
+}
+
 static void finish(void *ctx)
 {
     struct scenario *s = ctx;
@@ -168,6 +180,8 @@ static void finish(void *ctx)
         return;
     for (uint32_t i = 0; i < s->blocks; i++)
         held += s->owner[i] != FREE_ROOM;
+    if (s->tag_step == PLX__SHARED_TAG)
+        check_counts(s, held);
     for (; found <= s->blocks; found++) {
         uint64_t number = plx__shared_pop(&pool.classes[0].top, pool.links, PLX__SHARED_TAG);
         if (number == 0)
@@ -200,6 +214,12 @@ static struct scenario scenarios[] = {
     {.name = "2 blocks, 2 threads want what a third releases",
      .threads = {"0", "a", "a"},
      .blocks = 2,
+     .given = 1},
+    {.name = "counts of 2 acquires", .threads = {"a", "a"}, .blocks = 2, .counts_shown = true},
+    {.name = "counts of an acquire and a release",
+     .threads = {"0", "a"},
+     .blocks = 2,
+     .counts_shown = true,
      .given = 1},
     {.name = "2 threads release one block",
      .threads = {"w", "w"},
@@ -245,7 +265,8 @@ static void shared_pool_every_execution_is_right(void **state)
         if (result.violated)
             print_error("violation: %s\n", result.violation);
         assert_true(result.complete);
-        assert_int_equal(result.site_count, NON_RELAXED_SITES);
+        if (i < SCENARIOS_OF_ORDERS)
+            assert_int_equal(result.site_count, NON_RELAXED_SITES);
     }
 }
 
