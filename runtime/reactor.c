@@ -8,7 +8,7 @@
 #include "runtime/reactor_internal.h"
 
 /* The reactor whose turn this thread is in. */
-static _Thread_local struct plx_reactor *current;
+static _Thread_local struct plx_reactor *current __attribute__((tls_model("initial-exec")));
 
 /* --- one turn --------------------------------------------------------------------------------- */
 
@@ -155,6 +155,8 @@ void plx_reactor_idle(struct plx_reactor *r)
 {
     if (r->yields)
         sched_yield();
+    else
+        plx_cpu_relax();
 }
 
 void plx_reactor_flush(struct plx_reactor *r)

@@ -34,7 +34,10 @@ struct plx_poller;
  */
 PLX_API int plx_reactor_poll(struct plx_reactor *reactor);
 
-/* What the idle policy says to do between turns without work: nothing (spin) or sched_yield(2). */
+/*
+ * What the idle policy says to do between turns without work: a pause of the core (spin), during
+ * which it leaves a line that a peer is about to write with that peer, or sched_yield(2).
+ */
 PLX_API void plx_reactor_idle(struct plx_reactor *reactor);
 
 /* Shows the kernel what was submitted so far, rather than at the turn's end. */
