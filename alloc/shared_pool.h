@@ -16,30 +16,30 @@
  * Why it is right:
  *
  * 1. A block has one owner at a time. The top is changed by compare-and-exchange alone, from a
- * value that was loaded and judged whole. A pop (acquire) loads the top, then the link of the page
- * it names, and makes the link the top, the tag one higher; a push (release) stores the link of its
- *    page, which nobody else may touch, and makes its page the top. Between two pops of one value
- *    the tag differs, so a top that is equal to the loaded one is the loaded one: a page cannot
- * have been taken and put back, with another link, unseen (the ABA error). So no two pops succeed
- * with the same top, and a page is pushed only by who popped it.
+ *    value that was loaded and judged whole. A pop (acquire) loads the top, then the link of the
+ *    page that it names, and makes the link the top, with the tag one higher. A push (release)
+ *    stores the link of its page, which is still its owner's, and makes the page the top. As no
+ *    page is pushed twice without a pop in between, and each pop raises the tag, no value of the
+ *    top recurs: a top that is equal to the loaded one is the loaded one, and the link still that
+ *    of its push. A page taken and put back with another link, unseen, is the ABA error.
  * 2. The link that a pop loads is the one stored before the push of that page, and the block's
- * bytes are its last owner's. Push exchanges with release order [R1], pop loads the top with
- * acquire order [A1]. As each change of the top is a read-modify-write, all of them after a push
- * belong to that push's release sequence: the acquire load synchronises with every push before it.
- * The exchange of the pop needs no order of its own: it changes nothing unless the top is the value
- *    that was acquired, and an owner's writes come after the loop either way.
+ *    bytes are its last owner's. Push exchanges with release order [R1], pop loads the top with
+ *    acquire order [A1]. As each change of the top is a read-modify-write, all of them after a
+ *    push belong to that push's release sequence: the acquire load synchronises with every push
+ *    before it. The exchange of the pop needs no order of its own: it changes nothing unless the
+ *    top is the value that was acquired.
  * 3. A double release is caught. One byte for each page says whether its block is in use. Who
  *    acquired a block sets it; a release exchanges it for "free" and goes on only if it was "in
  *    use". Of two releases that race, one finds "free". Relaxed order is enough: exchanges of one
- *    byte have one order, and 2. puts the setting by the next owner behind the exchange of the
- * last. As in alloc/pool.h, a second release that comes after a new owner's acquire looks like his.
+ *    byte have one order, and by 2. the next owner's setting comes after the last one's exchange.
+ *    As in alloc/pool.h, a second release that comes after a new owner's acquire looks like his.
  * 4. Nobody waits for anybody. A failed exchange means that another thread's succeeded (or, on
  *    machines with load-linked stores, that the line was lost for a moment). Whoever is stopped
  *    within acquire or release holds up no other thread, and holds back one block at most.
  *
  * The tag has 36 bits: it repeats after 6.9e10 acquires of the class. To be deceived, a thread
- * would have to be stopped between the two steps of a pop for all of them (11 minutes, were each to
- * take 10 ns) and go on at just one of them, the same block being on top.
+ * would have to be stopped between the two steps of a pop for all of them (11 minutes, were each
+ * to take 10 ns) and go on at just one of them, the same block being on top.
  */
 #ifndef POLLUX_SHARED_POOL_H
 #define POLLUX_SHARED_POOL_H
