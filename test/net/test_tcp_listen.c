@@ -348,11 +348,17 @@ static void buffers_all_held_others_wait_and_go_on_when_released(void **state)
     assert_int_equal(other.bytes, 0);
     assert_true(stats_of(&world).recv_starved < starved + 10); /* it waits, it does not spin */
 
-    /* One that holds buffers and is aborted gives them back. */
-    plx_tcp_abort(holders[0].stream);
-    NET_UNTIL(&world, holders[0].told[NET_CLOSE] == 1 && other.bytes == 10);
-    assert_int_equal(holders[0].bytes, 0);
-    for (int i = 1; i < HOLDERS; i++) {
+    /* One that holds buffers and is aborted gives them back. Which do is the kernel's affair: what
+     * came to several sockets, 6.1 collects from the last of them on, 6.18 from the first. */
+    int gone = 0;
+    while (gone < HOLDERS - 1 && holders[gone].stream->held_first == PLX__NO_BUFFER)
+        gone++;
+    plx_tcp_abort(holders[gone].stream);
+    NET_UNTIL(&world, holders[gone].told[NET_CLOSE] == 1 && other.bytes == 10);
+    assert_int_equal(holders[gone].bytes, 0);
+    for (int i = 0; i < HOLDERS; i++) {
+        if (i == gone)
+            continue;
         plx_tcp_resume(holders[i].stream);
         NET_UNTIL(&world, holders[i].bytes == sent[i]);
     }
