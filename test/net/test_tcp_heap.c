@@ -18,7 +18,6 @@
 #define MESSAGES 100000
 #define WARM_UP  2000
 #define BYTES    64
-#define AT_ONCE  50
 
 /* --- the counting allocator ------------------------------------------------------------------- */
 
@@ -105,23 +104,28 @@ static const struct plx_tcp_handler plain_echo = {
     .on_close = on_close,
 };
 
-/* Some messages at a time, so that queue and buffers are used in more than one place. */
+/* Messages at a time: many where each send waits for another thread to run. */
+#define AT_ONCE        50
+#define AT_ONCE_SQPOLL 400
+
 static void echo_messages(struct net_world *world, int peer, uint32_t count)
 {
-    uint8_t out[AT_ONCE * BYTES];
-    uint8_t in[AT_ONCE * BYTES];
-    for (uint32_t done = 0; done < count; done += AT_ONCE) {
+    static uint8_t out[AT_ONCE_SQPOLL * BYTES];
+    static uint8_t in[AT_ONCE_SQPOLL * BYTES];
+    uint32_t at_once = world->mode->sqpoll == PLX_SQPOLL_ON ? AT_ONCE_SQPOLL : AT_ONCE;
+    size_t len = at_once * BYTES;
+    for (uint32_t done = 0; done < count; done += at_once) {
         size_t got = 0;
-        net_fill(out, sizeof(out), done);
-        assert_int_equal(net_peer_send(peer, out, sizeof(out)), sizeof(out));
+        net_fill(out, len, done);
+        assert_int_equal(net_peer_send(peer, out, len), len);
         uint64_t until_ns = net_now_ns() + NET_PATIENCE_NS;
-        while (got < sizeof(in)) {
+        while (got < len) {
             net_turn(world);
-            int64_t n = net_peer_recv(peer, in + got, sizeof(in) - got);
+            int64_t n = net_peer_recv(peer, in + got, len - got);
             got += n > 0 ? (size_t)n : 0;
             assert_true(net_now_ns() < until_ns);
         }
-        assert_memory_equal(in, out, sizeof(in));
+        assert_memory_equal(in, out, len);
     }
 }
 
