@@ -75,7 +75,8 @@ struct plx_pool_needs plx_pool_measure(const struct plx_pool_quota *quota,
 
 int plx_pool_quota_split(struct plx_pool_quota *quota, uint64_t bytes)
 {
-    static const unsigned char sixteenths[PLX_POOL_CLASSES] = {6, 1, 1, 1, 3, 1, 1, 1, 1};
+    static const unsigned char shares[PLX_POOL_CLASSES] = {12, 2, 4, 2, 6, 2, 2, 1, 1};
+    const uint64_t shares_all = 32;
 
     memset(quota, 0, sizeof(*quota));
     if (bytes > PLX_ARENA_BYTES_MAX)
@@ -89,7 +90,7 @@ int plx_pool_quota_split(struct plx_pool_quota *quota, uint64_t bytes)
     uint64_t left = for_blocks;
     uint64_t carried = 0;
     for (uint32_t c = PLX_POOL_CLASSES; c-- > 1;) {
-        uint64_t share = for_blocks / 16 * sixteenths[c];
+        uint64_t share = for_blocks / shares_all * shares[c];
         quota->blocks[c] = (uint32_t)((carried + share) / plx_pool_class_bytes(c));
         carried = (carried + share) % plx_pool_class_bytes(c);
         left -= quota->blocks[c] * plx_pool_class_bytes(c);

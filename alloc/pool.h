@@ -192,9 +192,10 @@ PLX_EXTERN_C_BEGIN
 
 /*
  * Divides `bytes` into a quota, its tables included: three eighths for blocks of 4 KiB, three
- * sixteenths for 64 KiB (the sizes that receives use), a sixteenth for each other class. What is
- * too little for one block of a class goes to the next smaller one, so that small budgets have no
- * large blocks and less than one 4 KiB page is left over.
+ * sixteenths for 64 KiB (the sizes that receives use), an eighth for 16 KiB (send queues), a
+ * sixteenth for each other class, of which the two largest have half. What is too little for one
+ * block of a class goes to the next smaller one, so that small budgets have no large blocks and
+ * less than one 4 KiB page is left over.
  * Any thread. Cost: set-up. Errors: -EINVAL: not enough for one block of 4 KiB, or more than
  * PLX_ARENA_BYTES_MAX; the quota is all zero then.
  */
@@ -304,7 +305,7 @@ static inline bool plx_pool_waiter_is_armed(const struct plx_pool_waiter *waiter
  */
 PLX_API void plx_pool_read_stats(const struct plx_pool *pool, struct plx_pool_stats *out);
 
-/* Describes the pool in text, a line for each class with a quota. The owner. Cost: set-up. */
+/* Describes the pool in text, a line for each class with a quota. Any thread. Cost: set-up. */
 PLX_API PLX_COLD void plx_pool_explain(const struct plx_pool *pool, plx_text_fn sink, void *ctx);
 
 /* For tests: what is wrong inside, or NULL. Looks at every page. */

@@ -188,6 +188,9 @@ int plx__reactor_open(struct plx_runtime *rt, uint32_t index, bool adopted, stru
     if (planned->sq_cpu >= 0 && config.sq_cpu < 0)
         plx__io_note(r->io, "SQPOLL: reactor %d, which leads its SQ thread, has none",
                      planned->sq_leader);
+    rc = plx__reactor_pool_open(r, diag);
+    if (rc != 0)
+        goto close_io;
     tell_notes(r);
     r->downgrades = r->io->note_count + r->arena->note_count + (r->pin_note[0] != '\0') +
                     (r->stack_note[0] != '\0');
@@ -196,6 +199,8 @@ int plx__reactor_open(struct plx_runtime *rt, uint32_t index, bool adopted, stru
     plx_store_release(&slot->life, PLX__SLOT_RUNNING);
     return 0;
 
+close_io:
+    r->io->ops->close(r->io);
 no_io:
     plx_arena_fini(&slot->arena);
     return rc;
@@ -204,7 +209,8 @@ no_io:
 void plx__reactor_close(struct plx__slot *slot)
 {
     struct plx_reactor *r = plx_load_relaxed(&slot->reactor);
-    plx__mesh_lose(&r->mesh);
+    /* All that a peer sent home before it had drained is here: see turn_until_teardown. */
+    plx__mesh_finish(&r->mesh, r, plx__reactor_take_home);
     r->io->ops->close(r->io);
     /* Release: pairs with destroy's acquire, after which the memory goes. */
     plx_store_release(&slot->life, PLX__SLOT_ENDED);
@@ -260,7 +266,10 @@ static void drain(struct plx_reactor *r, struct plx__slot *slot)
         return;
     }
     /* What was put off to the turn's end may yet close a descriptor or call its owner. */
-    if (r->deferred_first != NULL)
+    if (r->deferred_first != NULL || r->pool.ready_count != 0)
+        return;
+    /* Relaxed: the owner's own. Blocks of peers that could not be sent home yet. */
+    if (plx_load_relaxed(&r->pool.away_waiting) != 0)
         return;
     if (posts_arrived(r, slot)) {
         r->io->drained = true;
@@ -314,7 +323,9 @@ static void turn_until_teardown(struct plx_runtime *rt, struct plx_reactor *r)
 {
     /* Opening, and waiting for the others, was no turn. */
     r->turn_ticks = plx_ticks();
-    while (plx_load_relaxed(&rt->phase) < PLX__STOP_TEARDOWN) {
+    /* Acquire: pairs with the release in walk_phases, behind which all have drained: what they had
+     * sent home is in the rings by then. */
+    while (plx_load_acquire(&rt->phase) < PLX__STOP_TEARDOWN) {
         if (plx_reactor_poll(r) == 0)
             plx_reactor_idle(r);
     }

@@ -141,8 +141,10 @@ int plx_reactor_poll(struct plx_reactor *r)
     if (PLX_UNLIKELY(plx_load_relaxed(r->phase) != r->followed ||
                      r->followed == PLX__STOP_DRAINING))
         plx__runtime_follow(r);
+    work += plx_pool_serve(&r->pool);
     if (r->deferred_first != NULL)
         work += run_deferred(r);
+    work += plx_pool_flush(&r->pool);
     work += r->io->ops->flush(r->io);
 
     current = outer;
@@ -379,6 +381,11 @@ const char *plx_reactor_mode(const struct plx_reactor *r)
 struct plx_arena *plx_reactor_arena(struct plx_reactor *r)
 {
     return r->arena;
+}
+
+struct plx_pool *plx_reactor_pool(struct plx_reactor *r)
+{
+    return &r->pool;
 }
 
 struct plx__io *plx__reactor_io(struct plx_reactor *r)

@@ -3,8 +3,9 @@
  * The reactor: one thread on one core, the one owner of all it touches.
  *
  * Words. A *turn* is one call of plx_reactor_poll: messages of the mesh in, completions of I/O,
- * pollers, timers due, submissions out, each bounded. A turn without work is *idle*. A *poller* is
- * a function called in every turn, for what can only be found by looking (a hot socket).
+ * pollers, timers due, waiters of the pool, submissions out, each bounded. A turn without work is
+ * *idle*. A *poller* is a function called in every turn, for what can only be found by looking (a
+ * hot socket).
  *
  * Threads: all functions are for the thread that polls the reactor, unless they say otherwise.
  */
@@ -13,6 +14,7 @@
 
 #include "alloc/arena.h"
 #include "alloc/base.h"
+#include "alloc/pool.h"
 #include "runtime/io/caps.h"
 #include "runtime/io/op.h"
 #include "runtime/mesh/mesh.h"
@@ -84,6 +86,15 @@ PLX_API const char *plx_reactor_mode(const struct plx_reactor *reactor);
 
 /* The reactor's memory on its node. Owner only; what is carved lives as long as the reactor. */
 PLX_API struct plx_arena *plx_reactor_arena(struct plx_reactor *reactor);
+
+/*
+ * The reactor's buffers: a pool of three quarters of what its arena had left, divided by
+ * plx_pool_quota_split. Send queues, groups and counted bytes come from it too. Owner only, but for
+ * what alloc/pool.h gives to any thread; a block may be released to the pool of any reactor of this
+ * runtime and goes home by the mesh, also while the runtime stops, as long as its home has not
+ * ended. Waiters are called in each turn.
+ */
+PLX_API struct plx_pool *plx_reactor_pool(struct plx_reactor *reactor);
 
 /*
  * Counters since the reactor began. Times are in ns; a turn's time counts from the end of the turn

@@ -11,6 +11,7 @@
 #ifndef POLLUX_REACTOR_INTERNAL_H
 #define POLLUX_REACTOR_INTERNAL_H
 
+#include "alloc/pool.h"
 #include "runtime/io/io_internal.h"
 #include "runtime/mesh/mesh_internal.h"
 #include "runtime/reactor.h"
@@ -109,6 +110,7 @@ struct plx_reactor {
     uint32_t downgrades;    /* lines of explain that tell of something not got */
     const char *pin_note;   /* what of pinning was not got; empty when all was */
     const char *stack_note; /* the same of placing its thread's stack */
+    uint64_t pool_table_bytes;
 
     /* The owner's, hot. */
     bool in_turn;
@@ -127,8 +129,10 @@ struct plx_reactor {
     struct plx__stopper *stopper_first;
     struct plx__stopper *stopper_next; /* while stoppers are told */
     void *net;
+    const struct plx_reactor *last_home; /* whose block was released here last; NULL: none yet */
 
     struct plx__counters counters PLX_ALIGNED(PLX_CACHE_LINE);
+    struct plx_pool pool PLX_ALIGNED(PLX_CACHE_LINE);
 };
 
 /* Runs stoppers for `phase`; the op layer refuses new ops from draining on. */

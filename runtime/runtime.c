@@ -291,6 +291,9 @@ void plx_reactor_explain(const struct plx_reactor *r, plx_text_fn sink, void *ct
     plx_text_line(sink, ctx, "  idle %s, %u mesh slots from each of %u peers",
                   r->yields ? "yield" : "spin", settings->mesh_slots, r->mesh.count - 1);
     plx_arena_explain(r->arena, sink, ctx);
+    plx_pool_explain(&r->pool, sink, ctx);
+    plx_text_line(sink, ctx, "pool: %llu KiB of tables",
+                  (unsigned long long)((r->pool_table_bytes + 1023) / 1024));
     if (r->pin_note[0] != '\0')
         plx_text_line(sink, ctx, "  not got: %s", r->pin_note);
     if (r->stack_note[0] != '\0')

@@ -102,6 +102,14 @@ int plx__stack_init(struct plx__stack *stack, int node, enum plx_want bind, char
 /* Only when its thread has been joined; on a zeroed one it does nothing. */
 void plx__stack_fini(struct plx__stack *stack);
 
+/*
+ * In reactor_pool.c: makes the reactor's pool of its share of the arena, after all that comes
+ * first was carved. 0, or -ENOMEM with `diag` naming POLLUX_ARENA_SIZE.
+ */
+int plx__reactor_pool_open(struct plx_reactor *r, struct plx_diag *diag) PLX_MUST_CHECK;
+/* A plx_post_fn: a block that was released on another reactor has come home. */
+void plx__reactor_take_home(struct plx_reactor *here, const void *body);
+
 /* In lifecycle.c: claims slot `index` and opens its reactor on this thread. */
 int plx__reactor_open(struct plx_runtime *runtime, uint32_t index, bool adopted,
                       struct plx_diag *diag);

@@ -70,14 +70,18 @@ bool plx__mesh_pending(const struct plx__mesh *mesh)
     return false;
 }
 
-void plx__mesh_lose(struct plx__mesh *mesh)
+void plx__mesh_finish(struct plx__mesh *mesh, struct plx_reactor *here, plx_post_fn keep)
 {
     for (uint32_t i = 0; i < mesh->count; i++) {
         /* No more than a ring's worth: a peer that goes on sending is not waited for. */
         uint32_t left = plx_cells_slots(mesh->in[i]);
-        for (; left != 0 && plx_cells_peek(mesh->in[i]) != NULL; left--) {
+        const struct plx__post *post;
+        for (; left != 0 && (post = plx_cells_peek(mesh->in[i])) != NULL; left--) {
+            bool kept = post->fn == keep;
+            if (kept)
+                keep(here, post->body);
             plx_cells_consume(mesh->in[i]);
-            plx__bump(&mesh->posts_lost, 1);
+            plx__bump(kept ? &mesh->posts_in : &mesh->posts_lost, 1);
         }
     }
     mesh->self_posts = 0;
@@ -92,27 +96,19 @@ static PLX_COLD int find_ring(struct plx__mesh *mesh, uint32_t to)
         mesh->out[to] = rings[mesh->index];
         return 0;
     }
-    plx__bump(&mesh->posts_refused, why == -EAGAIN);
     return why;
 }
 
 /* A full ring: of a peer that is slow, or of one that has ended and reads no more. */
-static PLX_COLD int refuse(struct plx__mesh *mesh, uint32_t to)
+static PLX_COLD int refuse(const struct plx__mesh *mesh, uint32_t to)
 {
     int why = 0;
-    if (mesh->find(to, &why, mesh->ctx) == NULL)
-        return why;
-    plx__bump(&mesh->posts_refused, 1);
-    return -EAGAIN;
+    return mesh->find(to, &why, mesh->ctx) == NULL ? why : -EAGAIN;
 }
 
-int plx__mesh_post(struct plx__mesh *mesh, uint32_t to, plx_post_fn fn, const void *body,
+int plx__mesh_send(struct plx__mesh *mesh, uint32_t to, plx_post_fn fn, const void *body,
                    size_t bytes)
 {
-    if (PLX_UNLIKELY(to >= mesh->count || bytes > PLX_POST_BYTES))
-        return -EINVAL;
-    if (PLX_UNLIKELY(mesh->closed))
-        return -ESHUTDOWN;
     if (PLX_UNLIKELY(mesh->out[to] == NULL)) {
         int rc = find_ring(mesh, to);
         if (rc != 0)
@@ -129,4 +125,17 @@ int plx__mesh_post(struct plx__mesh *mesh, uint32_t to, plx_post_fn fn, const vo
     mesh->self_posts += to == mesh->index;
     plx__bump(&mesh->posts_out, 1);
     return 0;
+}
+
+int plx__mesh_post(struct plx__mesh *mesh, uint32_t to, plx_post_fn fn, const void *body,
+                   size_t bytes)
+{
+    if (PLX_UNLIKELY(to >= mesh->count || bytes > PLX_POST_BYTES))
+        return -EINVAL;
+    if (PLX_UNLIKELY(mesh->closed))
+        return -ESHUTDOWN;
+    int rc = plx__mesh_send(mesh, to, fn, body, bytes);
+    if (PLX_UNLIKELY(rc == -EAGAIN))
+        plx__bump(&mesh->posts_refused, 1);
+    return rc;
 }

@@ -60,13 +60,23 @@ int plx__mesh_open(struct plx__mesh *mesh, struct plx_arena *arena, uint32_t slo
 int plx__mesh_post(struct plx__mesh *mesh, uint32_t to, plx_post_fn fn, const void *body,
                    size_t bytes);
 
+/*
+ * plx_mesh_post for what the library has to bring home: also when `closed`, and what is refused is
+ * not counted, as it is tried each turn.
+ */
+int plx__mesh_send(struct plx__mesh *mesh, uint32_t to, plx_post_fn fn, const void *body,
+                   size_t bytes);
+
 /* Calls posts that have arrived, with `here`; returns how many. */
 uint32_t plx__mesh_take(struct plx__mesh *mesh, struct plx_reactor *here);
 
 /* Whether posts are waiting here. */
 bool plx__mesh_pending(const struct plx__mesh *mesh);
 
-/* Drops posts that have arrived, counted as lost. */
-void plx__mesh_lose(struct plx__mesh *mesh);
+/*
+ * The last look at the rings: calls the posts of `keep` with `here`, drops the others, counted as
+ * lost.
+ */
+void plx__mesh_finish(struct plx__mesh *mesh, struct plx_reactor *here, plx_post_fn keep);
 
 #endif
