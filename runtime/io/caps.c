@@ -7,6 +7,7 @@ const char *plx_cap_name(uint32_t cap)
         "URING",          "SQPOLL",          "SINGLE_ISSUER", "DEFER_TASKRUN",
         "COOP_TASKRUN",   "TASKRUN_FLAG",    "BUFFER_RING",   "MULTISHOT_ACCEPT",
         "MULTISHOT_RECV", "REGISTERED_RING", "CANCEL_ANY",    "ATTACH_WQ",
+        "FIXED_BUFFERS",
     };
 
     if (!plx_is_pow2(cap))

@@ -25,10 +25,11 @@ enum plx_cap {
     PLX_CAP_MULTISHOT_RECV = 1 << 8,   /* one op receives many times */
     PLX_CAP_REGISTERED_RING = 1 << 9,  /* the ring's own descriptor is registered */
     PLX_CAP_CANCEL_ANY = 1 << 10,      /* one entry cancels all that is in flight */
-    PLX_CAP_ATTACH_WQ = 1 << 11        /* several rings share one SQ thread */
+    PLX_CAP_ATTACH_WQ = 1 << 11,       /* several rings share one SQ thread */
+    PLX_CAP_FIXED_BUFFERS = 1 << 12    /* the arena's pages are pinned once, not by each op */
 };
 
-#define PLX_CAP_COUNT 12
+#define PLX_CAP_COUNT 13
 
 /* The name of one capability bit, such as "SQPOLL"; "?" for anything else. Static. */
 PLX_API const char *plx_cap_name(uint32_t cap);

@@ -140,8 +140,11 @@ static inline void plx_op_nop(struct plx_op *op, plx_op_fn fn, void *ctx)
 /*
  * Reads up to `len` bytes at `offset`, or at the descriptor's position with PLX_OFFSET_CURRENT.
  * Shapes: result is 0 at the end of the file, less than `len` near it. Ownership: `buf` is the
- * kernel's until the terminal event. Errors in the event: of pread(2). Source:
- * io_uring_prep_read(3).
+ * kernel's until the terminal event. Cost: where the arena is registered (PLX_CAP_FIXED_BUFFERS), a
+ * buffer in it that lies in one PLX_POOL_CHUNK_BYTES, as each block of the pool does, goes as a
+ * fixed one by itself: no pinning and no walk of page tables, which O_DIRECT gains from; that the
+ * kernel copies to its own cache without O_DIRECT stays so. Errors in the event: of pread(2).
+ * Source: io_uring_prep_read(3), io_uring_prep_read_fixed(3), io_uring_register_buffers(3).
  */
 static inline void plx_op_read(struct plx_op *op, int fd, void *buf, uint32_t len, uint64_t offset,
                                plx_op_fn fn, void *ctx)

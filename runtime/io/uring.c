@@ -68,6 +68,22 @@ static void fill_recv_group(struct uring *u, struct plx_op *op, struct io_uring_
     sqe->len = group->bytes;
 }
 
+/* A buffer in the registered arena is named by its chunk, which spares pinning its pages. */
+static inline void fill_transfer(const struct uring *u, const struct plx_op *op,
+                                 struct io_uring_sqe *sqe, uint8_t plain, uint8_t fixed)
+{
+    sqe->opcode = plain;
+    sqe->off = op->aux.offset;
+    int32_t chunk =
+        op->len != 0
+            ? plx__uring_chunk(u->fixed_bytes, (uintptr_t)op->mem.buf - u->fixed_base, op->len)
+            : -1;
+    if (chunk >= 0) {
+        sqe->opcode = fixed;
+        sqe->buf_index = (uint16_t)chunk;
+    }
+}
+
 static void fill_sqe(struct uring *u, struct plx_op *op, struct io_uring_sqe *sqe)
 {
     sqe->fd = op->fd;
@@ -76,12 +92,10 @@ static void fill_sqe(struct uring *u, struct plx_op *op, struct io_uring_sqe *sq
     sqe->user_data = (uintptr_t)op;
     switch ((enum plx_op_code)op->code) {
     case PLX_OP_READ:
-        sqe->opcode = IORING_OP_READ;
-        sqe->off = op->aux.offset;
+        fill_transfer(u, op, sqe, IORING_OP_READ, IORING_OP_READ_FIXED);
         break;
     case PLX_OP_WRITE:
-        sqe->opcode = IORING_OP_WRITE;
-        sqe->off = op->aux.offset;
+        fill_transfer(u, op, sqe, IORING_OP_WRITE, IORING_OP_WRITE_FIXED);
         break;
     case PLX_OP_RECV:
         sqe->opcode = IORING_OP_RECV;

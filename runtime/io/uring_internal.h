@@ -11,6 +11,7 @@
 
 #include <liburing.h>
 
+#include "alloc/pool.h"
 #include "runtime/io/io_internal.h"
 
 /* Entries of the submission ring that only cancels may use. */
@@ -26,6 +27,16 @@
 #define URING_TAG_MASK     7u
 #define URING_TAG_INTERNAL 1u /* an answer that nobody waits for: of a cancel */
 
+/*
+ * The arena as fixed buffers: chunk i of so many bytes from its base, the last one maybe shorter.
+ * The kernel takes no more than 1 GiB as one; blocks of the pool cross no chunk.
+ */
+#define URING_CHUNK_SHIFT 30u
+#define URING_CHUNKS_MAX  1024u
+PLX_STATIC_ASSERT((uint64_t)1 << URING_CHUNK_SHIFT == PLX_POOL_CHUNK_BYTES, "as the pool's");
+PLX_STATIC_ASSERT(PLX_ARENA_BYTES_MAX >> URING_CHUNK_SHIFT == URING_CHUNKS_MAX,
+                  "the largest arena has so many chunks");
+
 struct uring {
     struct plx__io io;
     struct io_uring ring;
@@ -37,12 +48,26 @@ struct uring {
     unsigned sq_mask;
     bool sqpoll;
     bool enter_registered;
-    struct plx_op *late; /* cancels that wait for an entry, by link */
+    uintptr_t fixed_base; /* the arena's, when it is registered */
+    uint64_t fixed_bytes; /* 0: it isn't */
+    struct plx_op *late;  /* cancels that wait for an entry, by link */
     /* Without CANCEL_ANY: what is in flight; an op's `result` holds its slot. */
     struct plx_op **track;
     uint32_t track_count;
     void *group_rings[PLX_GROUPS_MAX];
 };
+
+/*
+ * The chunk in which all of `len` > 0 bytes lie, `offset` bytes from the base of `bytes` registered
+ * ones; -1: they don't, or in no single one.
+ */
+static inline int32_t plx__uring_chunk(uint64_t bytes, uint64_t offset, uint64_t len)
+{
+    if (offset >= bytes || len > bytes - offset)
+        return -1;
+    uint64_t chunk = offset >> URING_CHUNK_SHIFT;
+    return (offset + len - 1) >> URING_CHUNK_SHIFT == chunk ? (int32_t)chunk : -1;
+}
 
 /* In uring.c. */
 extern const struct plx__io_ops plx__uring_ops;
@@ -50,6 +75,8 @@ extern const struct plx__io_ops plx__uring_ops;
 int plx__uring_enter(struct uring *u, unsigned to_submit, unsigned min_complete, unsigned flags);
 
 /* In uring_setup.c. */
+/* Bytes of the chunk, of an arena of `bytes`. */
+uint64_t plx__uring_chunk_bytes(uint64_t bytes, uint32_t chunk);
 int plx__uring_group_open(struct plx__io *io, uint16_t index);
 void plx__uring_close(struct plx__io *io);
 

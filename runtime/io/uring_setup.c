@@ -230,6 +230,50 @@ static int register_own_fd(struct uring *u)
     return 0;
 }
 
+uint64_t plx__uring_chunk_bytes(uint64_t bytes, uint32_t chunk)
+{
+    const uint64_t whole = (uint64_t)1 << URING_CHUNK_SHIFT;
+    uint64_t before = chunk * whole;
+    return bytes - before < whole ? bytes - before : whole;
+}
+
+static int register_arena(struct uring *u)
+{
+    const struct plx_arena *arena = u->io.arena;
+    uint64_t whole = (uint64_t)1 << URING_CHUNK_SHIFT;
+    uint32_t count = (uint32_t)((arena->bytes + whole - 1) >> URING_CHUNK_SHIFT);
+    struct iovec chunks[URING_CHUNKS_MAX];
+    for (uint32_t i = 0; i < count; i++)
+        chunks[i] = (struct iovec){
+            .iov_base = arena->base + i * whole,
+            .iov_len = plx__uring_chunk_bytes(arena->bytes, i),
+        };
+    int rc = io_uring_register_buffers(&u->ring, chunks, count);
+    if (rc != 0)
+        return rc;
+    u->fixed_base = (uintptr_t)arena->base;
+    u->fixed_bytes = arena->bytes;
+    return 0;
+}
+
+/*
+ * Registering takes every page, so it is left alone where pages are to be taken at their first
+ * touch. The pages count against RLIMIT_MEMLOCK, for each ring anew.
+ */
+static void open_fixed_buffers(struct uring *u, uint32_t deny)
+{
+    bool denied = (deny & PLX_CAP_FIXED_BUFFERS) != 0;
+    if (!u->io.arena->prefaulted && !denied)
+        return;
+    int rc = denied ? -EOPNOTSUPP : register_arena(u);
+    if (rc == 0)
+        u->io.caps |= PLX_CAP_FIXED_BUFFERS;
+    else
+        plx__io_note(&u->io, "FIXED_BUFFERS: %s%s; pages pinned by each op instead",
+                     denied ? "denied by the caller" : strerror(-rc),
+                     rc == -ENOMEM ? " (RLIMIT_MEMLOCK counts the arena once more)" : "");
+}
+
 static void probe_features(struct uring *u, uint32_t deny)
 {
     static const struct {
@@ -290,6 +334,7 @@ int plx__uring_open(const struct plx__io_config *config, struct plx__io **out,
     if (rc != 0)
         goto no_use;
     probe_features(u, config->deny);
+    open_fixed_buffers(u, config->deny);
     if ((u->io.caps & PLX_CAP_CANCEL_ANY) == 0) {
         u->track = calloc(URING_TRACK_MAX, sizeof(struct plx_op *));
         if (u->track == NULL) {
@@ -347,6 +392,10 @@ void plx__uring_close(struct plx__io *io)
         if (io->groups[i].count != 0 && io->groups[i].ring != NULL)
             (void)io_uring_unregister_buf_ring(&u->ring, i);
     }
+    /* The kernel clears a ring away some time later; the arena's pages are to be free now. What may
+     * still be in flight (a reactor that is given up) would be waited for. */
+    if (u->fixed_bytes != 0 && io->in_flight == 0)
+        (void)io_uring_unregister_buffers(&u->ring);
     io_uring_queue_exit(&u->ring);
     free(u->track);
     u->track = NULL;
