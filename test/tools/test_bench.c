@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* pollux bench: what it writes is held to its contract; no figure is, but for being one. */
+#include <dlfcn.h>
+#include <gnu/libc-version.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +15,14 @@
 #include <jansson.h>
 
 #include "test/tools/run_pollux.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED
+#endif
+#endif
 
 static struct plx_run run;
 
@@ -81,8 +91,9 @@ static void check_row(const json_t *row)
     assert_int_equal(json_object_size(row), KEY_COUNT);
     for (size_t i = 0; i < KEY_COUNT; i++)
         assert_non_null(json_object_get(row, keys[i]));
-    bool rate = strcmp(text_of(row, "unit"), "1/s") == 0;
-    assert_true(rate || strcmp(text_of(row, "unit"), "ns") == 0);
+    const char *unit = text_of(row, "unit");
+    bool rate = strcmp(unit, "1/s") == 0 || strcmp(unit, "GB/s") == 0;
+    assert_true(rate || strcmp(unit, "ns") == 0);
     assert_string_equal(text_of(row, "better"), rate ? "higher" : "lower");
     assert_true(text_of(row, "subject")[0] != '\0');
     for (size_t i = 14; i < KEY_COUNT; i++) {
@@ -156,6 +167,162 @@ static void json_of_all_but_tcp_keeps_the_contract(void **state)
     json_decref(root);
 }
 
+/* --- pool and mem ---------------------------------------------------------------------------- */
+
+static void check_pool(const json_t *root)
+{
+    static const char *const cases[] = {"one_4K", "one_64K", "held64_4K", "held64_64K",
+                                        "remote_4K"};
+    static const char *const peers[] = {"mimalloc", "jemalloc"};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_non_null(find_row(root, "pool", cases[i], "pollux"));
+        assert_non_null(find_row(root, "pool", cases[i], "malloc"));
+        for (size_t j = 0; j < sizeof(peers) / sizeof(peers[0]); j++) {
+            char left_out[64];
+            snprintf(left_out, sizeof(left_out), "peer %s is left out", peers[j]);
+            assert_int_equal(find_row(root, "pool", cases[i], peers[j]) == NULL,
+                             strstr(run.err, left_out) != NULL);
+        }
+    }
+    assert_non_null(find_row(root, "pool", "remote_4K", "raw"));
+    /* The table of budgets. */
+    assert_non_null(strstr(run.err, "pool one_4K "));
+    assert_non_null(strstr(run.err, "pollux / malloc "));
+}
+
+/* Whether rows lack figures for a reason other than noise. */
+static bool lacks_figures(const json_t *root, const char *name)
+{
+    size_t index;
+    json_t *note;
+    json_array_foreach(json_object_get(root, "null_rows"), index, note)
+    {
+        if (strcmp(text_of(note, "case"), name) == 0 &&
+            strstr(text_of(note, "reason"), "discarded") == NULL)
+            return true;
+    }
+    return false;
+}
+
+/* A row for each node with memory in each case, on a core that is named. */
+static void check_mem(const json_t *root)
+{
+    static const char *const cases[] = {"chase_2M", "read_2M", "write_2M", "copy_2M",
+                                        "chase_4K", "read_4K", "write_4K", "copy_4K"};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        size_t index;
+        size_t rows = 0;
+        json_t *row;
+        json_array_foreach(json_object_get(root, "results"), index, row)
+        {
+            if (strcmp(text_of(row, "case"), cases[i]) != 0)
+                continue;
+            rows++;
+            bool small = strstr(cases[i], "4K") != NULL;
+            const char *subject = text_of(row, "subject");
+            assert_true(small ? strcmp(subject, "raw/4K") == 0
+                              : strcmp(subject, "raw/2M") == 0 || strcmp(subject, "raw/thp") == 0);
+            assert_string_equal(text_of(row, "unit"),
+                                strncmp(cases[i], "chase", 5) == 0 ? "ns" : "GB/s");
+            assert_true(json_is_integer(json_object_get(row, "cpu_a")));
+            assert_true(json_is_null(json_object_get(row, "cpu_b")));
+            assert_true(json_is_integer(json_object_get(row, "node_a")));
+            assert_true(json_is_integer(json_object_get(row, "mem_node")));
+        }
+        assert_true(rows >= 1);
+    }
+}
+
+static void json_of_pool_and_mem_keeps_the_contract(void **state)
+{
+    (void)state;
+    plx_run_line(&run, "pollux bench pool mem --quick --rounds 1 --json -");
+    json_t *root = parse_output();
+    plx_run_expect(&run, count_failed(root) != 0, NULL, "measured on cpu");
+    check_top(root);
+    check_rows(root);
+    check_pool(root);
+    check_mem(root);
+    /* Whether there are pages of 2 MiB is the host's business. */
+    assert_false(lacks_figures(root, "chase_4K"));
+    assert_false(lacks_figures(root, "copy_4K"));
+    json_decref(root);
+}
+
+/* Puts `file` into the folder: an empty one, or a link to the C library. */
+static void put_library(const char *folder, const char *file, bool empty)
+{
+    char path[128];
+    Dl_info info;
+    snprintf(path, sizeof(path), "%s/%s", folder, file);
+    if (empty) {
+        FILE *stream = fopen(path, "we");
+        assert_non_null(stream);
+        fclose(stream);
+        return;
+    }
+    void *address;
+    const char *(*version)(void) = gnu_get_libc_version;
+    memcpy(&address, &version, sizeof(address));
+    assert_int_not_equal(dladdr(address, &info), 0);
+    assert_int_equal(symlink(info.dli_fname, path), 0);
+}
+
+static void check_left_out(bool empty, const char *why)
+{
+    static const char *const files[] = {"libmimalloc.so.2", "libjemalloc.so.2"};
+    char folder[] = "/tmp/pollux-bench-XXXXXX";
+    char line[160];
+    char path[128];
+    assert_non_null(mkdtemp(folder));
+    for (size_t i = 0; i < 2; i++)
+        put_library(folder, files[i], empty);
+    snprintf(line, sizeof(line), "LD_LIBRARY_PATH=%s pollux bench pool --quick --rounds 1 --json -",
+             folder);
+    plx_run_line(&run, line);
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(path, sizeof(path), "%s/%s", folder, files[i]);
+        unlink(path);
+    }
+    rmdir(folder);
+    json_t *root = parse_output();
+    plx_run_expect(&run, count_failed(root) != 0, NULL, "peer mimalloc is left out: ");
+    plx_run_expect(&run, count_failed(root) != 0, NULL, "peer jemalloc is left out: ");
+    plx_run_expect(&run, count_failed(root) != 0, NULL, why);
+    check_pool(root);
+    json_decref(root);
+}
+
+static void allocator_that_cannot_be_loaded_is_named_and_left_out(void **state)
+{
+    (void)state;
+    check_left_out(true, "(package libmimalloc2.0)");
+    check_left_out(false, "libmimalloc.so.2 lacks mi_malloc and mi_free");
+}
+
+static void memory_that_cannot_be_had_leaves_rows_null_with_the_reason(void **state)
+{
+    (void)state;
+#ifdef SANITIZED
+    print_message("skipped: a sanitizer needs more addresses than the limit leaves\n");
+    skip();
+#endif
+    const char *const words[] = {
+        "sh", "-c", "ulimit -v 100000 && exec \"$0\" bench mem --quick --rounds 1 --json -",
+        plx_run_binary(), NULL};
+    plx_run_begin(&run, words, NULL);
+    plx_run_end(&run);
+    plx_run_expect(&run, 0, NULL, "no memory on node");
+    json_t *root = parse_output();
+    check_rows(root);
+    check_mem(root);
+    assert_int_equal(json_array_size(json_object_get(root, "null_rows")),
+                     json_array_size(json_object_get(root, "results")));
+    json_decref(root);
+}
+
+/* --- what a run says of itself --------------------------------------------------------------- */
+
 static void peer_that_is_not_installed_is_named_and_left_out(void **state)
 {
     (void)state;
@@ -200,6 +367,24 @@ static void two_core_cases_on_one_core_are_null_and_no_failure(void **state)
         json_is_null(json_object_get(find_row(root, "mesh", "rtt_post_8B", "pollux"), "p50")));
     assert_int_equal(json_array_size(json_object_get(root, "null_rows")),
                      json_array_size(json_object_get(root, "results")));
+    json_decref(root);
+}
+
+static void pool_on_one_core_lacks_only_the_remote_figures(void **state)
+{
+    (void)state;
+    int first;
+    char line[128];
+    allowed_cpus(&first);
+    snprintf(line, sizeof(line), "POLLUX_CPUS=%d pollux bench pool --quick --rounds 1 --json -",
+             first);
+    plx_run_line(&run, line);
+    json_t *root = parse_output();
+    plx_run_expect(&run, count_failed(root) != 0, NULL, "two spinning threads need two cores");
+    check_rows(root);
+    assert_true(lacks_figures(root, "remote_4K"));
+    assert_false(lacks_figures(root, "one_4K"));
+    assert_false(lacks_figures(root, "held64_64K"));
     json_decref(root);
 }
 
@@ -297,7 +482,8 @@ static void help_names_every_benchmark(void **state)
     (void)state;
     plx_run_line(&run, "pollux bench --help");
     plx_run_expect(&run, 0, "examples\n", NULL);
-    static const char *const names[] = {"  c2c ", "  ring ", "  mesh ", "  uring ", "  tcp "};
+    static const char *const names[] = {"  c2c ", "  ring ", "  mesh ", "  uring ",
+                                        "  tcp ", "  pool ", "  mem "};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         assert_non_null(strstr(run.out, names[i]));
     assert_string_equal(run.err, "");
@@ -307,9 +493,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_of_all_but_tcp_keeps_the_contract),
+        cmocka_unit_test(json_of_pool_and_mem_keeps_the_contract),
+        cmocka_unit_test(allocator_that_cannot_be_loaded_is_named_and_left_out),
+        cmocka_unit_test(memory_that_cannot_be_had_leaves_rows_null_with_the_reason),
         cmocka_unit_test(peer_that_is_not_installed_is_named_and_left_out),
         cmocka_unit_test(row_names_the_cores_that_were_chosen),
         cmocka_unit_test(two_core_cases_on_one_core_are_null_and_no_failure),
+        cmocka_unit_test(pool_on_one_core_lacks_only_the_remote_figures),
         cmocka_unit_test(measurement_that_fails_ends_with_1_and_says_what_failed),
         cmocka_unit_test(csv_has_a_heading_and_all_columns_in_every_row),
         cmocka_unit_test(tables_and_a_file_are_written_side_by_side),

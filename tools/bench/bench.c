@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "tools/bench/frame.h"
+#include "tools/bench/heap.h"
 #include "tools/cli.h"
 #include "tools/commands.h"
 
@@ -27,6 +28,8 @@ static const struct entry entries[] = {
     {"mesh", {plx_bench_mesh, NULL}},
     {"uring", {plx_bench_uring, NULL}},
     {"tcp", {plx_bench_tcp, plx_bench_tcp_rate}},
+    {"pool", {plx_bench_pool, NULL}},
+    {"mem", {plx_bench_mem, NULL}},
 };
 
 #define ENTRY_COUNT (sizeof(entries) / sizeof(entries[0]))
@@ -90,6 +93,8 @@ static int parse(struct request *request, int argc, char **argv)
                    "  mesh   posts between two reactors\n"
                    "  uring  submitting, an idle turn, completions, cancelling, round trips\n"
                    "  tcp    echo over loopback: round trip, and rate with 1, 50, 300 connections\n"
+                   "  pool   buffers taken and given back, beside malloc, mimalloc and jemalloc\n"
+                   "  mem    latency and bandwidth, by node of the core and of the memory\n"
                    "  all    each of them\n\n"
                    "Cores are chosen as for reactors: POLLUX_CPUS=2,3 measures on those two.\n"
                    "Exit status: 0 all was measured, 1 a measurement failed, 2 usage.",
@@ -136,6 +141,15 @@ static int take_names(struct request *request, int count, char **names)
     return -1;
 }
 
+static bool wants(const struct request *request, const char *name)
+{
+    for (size_t i = 0; i < ENTRY_COUNT; i++) {
+        if (strcmp(entries[i].name, name) == 0)
+            return request->wanted[i];
+    }
+    return false;
+}
+
 /* Opened before anything is measured, so that a wrong path costs no minutes. */
 static int open_stream(const char *path, FILE **out)
 {
@@ -176,6 +190,11 @@ bool plx_bench_is_quick(const struct plx_bench *bench)
     return bench->quick;
 }
 
+uint64_t plx_bench_seed(const struct plx_bench *bench)
+{
+    return bench->seed;
+}
+
 uint32_t plx_bench_ring_entries(const struct plx_bench *bench)
 {
     return bench->settings.ring_entries;
@@ -189,7 +208,7 @@ void plx_bench_failed(struct plx_bench *bench, const char *bench_name, const str
                   diag->text);
 }
 
-void plx_bench_missing_peer(struct plx_bench *bench, const char *peer, const char *package)
+void plx_bench_leave_out(struct plx_bench *bench, const char *peer, const char *why)
 {
     for (uint32_t i = 0; i < bench->missing_peer_count; i++) {
         if (strcmp(bench->missing_peers[i], peer) == 0)
@@ -198,8 +217,14 @@ void plx_bench_missing_peer(struct plx_bench *bench, const char *peer, const cha
     if (bench->missing_peer_count < PLX_BENCH_PEERS_MAX)
         bench->missing_peers[bench->missing_peer_count++] = peer;
     plx_cli_progress_clear();
-    plx_cli_error(NAME, "peer %s is left out: %s was not installed when this was built", peer,
-                  package);
+    plx_cli_error(NAME, "peer %s is left out: %s", peer, why);
+}
+
+void plx_bench_missing_peer(struct plx_bench *bench, const char *peer, const char *package)
+{
+    char why[96];
+    snprintf(why, sizeof(why), "%s was not installed when this was built", package);
+    plx_bench_leave_out(bench, peer, why);
 }
 
 /* The environment without what says which part of the machine is used, and without `also`. */
@@ -396,6 +421,8 @@ int plx_cmd_bench(int argc, char **argv)
     if (status >= 0)
         return status;
 
+    if (wants(&request, "pool"))
+        plx_bench_heaps_prepare(argc, argv);
     struct plx_bench *bench =
         aligned_alloc(2 * PLX_CACHE_LINE, plx_round_up(sizeof(*bench), 2 * PLX_CACHE_LINE));
     if (bench == NULL) {

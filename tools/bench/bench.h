@@ -16,6 +16,7 @@
 #ifndef POLLUX_TOOLS_BENCH_H
 #define POLLUX_TOOLS_BENCH_H
 
+#include "alloc/arena.h"
 #include "alloc/base.h"
 #include "runtime/place/machine.h"
 #include "runtime/runtime.h"
@@ -65,6 +66,17 @@ static inline uint64_t plx_bench_fenced_ticks(void)
 #endif
 }
 
+/* The next of a sequence of random numbers that begins with any *state. SplitMix64. */
+static inline uint64_t plx_bench_random(uint64_t *state)
+{
+    /* A counter, mixed. */
+    *state += 0x9e3779b97f4a7c15u;
+    uint64_t z = *state;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
 /* For peer: whether run has ended. What run did before is seen. */
 static inline bool plx_bench_stopped(struct plx_bench_slice *slice)
 {
@@ -102,9 +114,11 @@ struct plx_bench_subject {
     int cpu_b;
 };
 
+/* Lower is better of the first, by plx_bench_sample; higher of rates, with a sample a slice. */
 enum plx_bench_unit {
-    PLX_BENCH_NS,  /* per operation, lower is better; by plx_bench_sample */
-    PLX_BENCH_RATE /* per second, higher is better; by done and elapsed_ticks, a sample a slice */
+    PLX_BENCH_NS,       /* an operation */
+    PLX_BENCH_RATE,     /* operations a second, by `done` and `elapsed_ticks` */
+    PLX_BENCH_BANDWIDTH /* GB (10^9 bytes) a second, `done` being bytes */
 };
 
 struct plx_bench_case {
@@ -136,6 +150,9 @@ void plx_bench_failed(struct plx_bench *bench, const char *bench_name, const str
  */
 void plx_bench_missing_peer(struct plx_bench *bench, const char *peer, const char *package);
 
+/* The same for another reason, which is told: "peer NAME is left out: WHY". `peer` is static. */
+void plx_bench_leave_out(struct plx_bench *bench, const char *peer, const char *why);
+
 /* --- what there is to measure with ----------------------------------------------------------- */
 
 /* Whether two spinning threads have a core each: two usable cores, and no quota below two. */
@@ -144,6 +161,8 @@ int plx_bench_cpu_a(const struct plx_bench *bench);
 int plx_bench_cpu_b(const struct plx_bench *bench); /* -1: there is only one */
 const struct plx_machine *plx_bench_machine(const struct plx_bench *bench);
 bool plx_bench_is_quick(const struct plx_bench *bench);
+/* Of the order of slices, and of whatever else is drawn. */
+uint64_t plx_bench_seed(const struct plx_bench *bench);
 /* Of a reactor's ring, as the environment says. */
 uint32_t plx_bench_ring_entries(const struct plx_bench *bench);
 
@@ -159,6 +178,9 @@ int plx_bench_on_peer(struct plx_bench *bench, int (*fn)(void *ctx), void *ctx);
  * if that could not be seen.
  */
 void *plx_bench_memory(struct plx_bench *bench, size_t bytes, int cpu, int *mem_node);
+
+/* An arena of at least `bytes`, in which to carve, on the same terms. */
+struct plx_arena *plx_bench_arena(struct plx_bench *bench, size_t bytes, int cpu, int *mem_node);
 
 /*
  * Creates a runtime with the environment's settings, except for those that say what is measured
@@ -196,5 +218,7 @@ int plx_bench_mesh(struct plx_bench *bench);
 int plx_bench_uring(struct plx_bench *bench);
 int plx_bench_tcp(struct plx_bench *bench);
 int plx_bench_tcp_rate(struct plx_bench *bench);
+int plx_bench_mem(struct plx_bench *bench);
+int plx_bench_pool(struct plx_bench *bench);
 
 #endif

@@ -26,6 +26,23 @@ const struct plx_bench_budget plx_bench_budgets[] = {
     {"tcp", "rate_50", "pollux", "libuv", 1.00},
     {"tcp", "rate_300", "pollux", "epoll", 1.00},
     {"tcp", "rate_300", "pollux", "libuv", 1.00},
+    /* Half of the best of the three is half of each. */
+    {"pool", "one_4K", "pollux", NULL, 10},
+    {"pool", "one_4K", "pollux", "malloc", 0.50},
+    {"pool", "one_4K", "pollux", "mimalloc", 0.50},
+    {"pool", "one_4K", "pollux", "jemalloc", 0.50},
+    {"pool", "one_64K", "pollux", NULL, 10},
+    {"pool", "one_64K", "pollux", "malloc", 0.50},
+    {"pool", "one_64K", "pollux", "mimalloc", 0.50},
+    {"pool", "one_64K", "pollux", "jemalloc", 0.50},
+    {"pool", "held64_4K", "pollux", NULL, 10},
+    {"pool", "held64_4K", "pollux", "malloc", 0.50},
+    {"pool", "held64_4K", "pollux", "mimalloc", 0.50},
+    {"pool", "held64_4K", "pollux", "jemalloc", 0.50},
+    {"pool", "held64_64K", "pollux", NULL, 10},
+    {"pool", "held64_64K", "pollux", "malloc", 0.50},
+    {"pool", "held64_64K", "pollux", "mimalloc", 0.50},
+    {"pool", "held64_64K", "pollux", "jemalloc", 0.50},
 };
 
 const uint32_t plx_bench_budget_count = sizeof(plx_bench_budgets) / sizeof(plx_bench_budgets[0]);
@@ -68,7 +85,7 @@ static void judge(struct plx_cli_table *table, const struct plx_bench_budget *bu
         return;
     }
     double figure = budget->peer != NULL ? row->p50 / peer->p50 : row->p50;
-    bool rate = row->unit == PLX_BENCH_RATE;
+    bool rate = row->unit != PLX_BENCH_NS;
     double beyond = rate ? budget->limit / figure - 1 : figure / budget->limit - 1;
     if (budget->peer != NULL)
         plx_cli_table_add(table, "%.3f (%.4g / %.4g %s)", figure, row->p50, peer->p50,
@@ -96,7 +113,7 @@ void plx_bench_print_verdict(const struct plx_bench *bench)
             budget->peer != NULL ? find_row(bench, budget, budget->peer) : NULL;
         if (row == NULL || (budget->peer != NULL && peer == NULL))
             continue;
-        const char *sign = row->unit == PLX_BENCH_RATE ? ">=" : "<=";
+        const char *sign = row->unit != PLX_BENCH_NS ? ">=" : "<=";
         plx_cli_table_add(&table, "%s %s", budget->bench, budget->case_name);
         plx_cli_table_add(&table, "%s%s%s", budget->subject, peer != NULL ? " / " : "",
                           peer != NULL ? budget->peer : "");

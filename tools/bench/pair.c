@@ -242,7 +242,7 @@ static int seen_node(const struct plx_bench *bench, const struct plx_arena *aren
     return -1;
 }
 
-void *plx_bench_memory(struct plx_bench *bench, size_t bytes, int cpu, int *mem_node)
+struct plx_arena *plx_bench_arena(struct plx_bench *bench, size_t bytes, int cpu, int *mem_node)
 {
     struct plx_diag diag = {0};
     struct plx_arena_opts opts;
@@ -255,7 +255,6 @@ void *plx_bench_memory(struct plx_bench *bench, size_t bytes, int cpu, int *mem_
     if (mem_node != NULL)
         *mem_node = -1;
 
-    void *memory = NULL;
     int rc = -ENOSPC;
     size_t wanted = bytes < ARENA_BYTES_MIN ? ARENA_BYTES_MIN : bytes;
     struct plx_arena *arena = &bench->arenas[bench->arena_count];
@@ -263,15 +262,20 @@ void *plx_bench_memory(struct plx_bench *bench, size_t bytes, int cpu, int *mem_
         plx_diag_set(&diag, rc, "memory", "more than %d pieces of it", PLX_BENCH_ARENAS_MAX);
     else
         rc = plx_arena_init(arena, wanted, memory_node(bench->machine, cpu), &opts, &diag);
-    if (rc == 0) {
-        bench->arena_count++;
-        memory = plx_arena_carve(arena, bytes, 2 * PLX_CACHE_LINE);
-        if (mem_node != NULL)
-            *mem_node = seen_node(bench, arena);
-    }
-    if (memory == NULL)
+    if (rc != 0) {
         plx_bench_failed(bench, "memory", &diag);
-    return memory;
+        return NULL;
+    }
+    bench->arena_count++;
+    if (mem_node != NULL)
+        *mem_node = seen_node(bench, arena);
+    return arena;
+}
+
+void *plx_bench_memory(struct plx_bench *bench, size_t bytes, int cpu, int *mem_node)
+{
+    struct plx_arena *arena = plx_bench_arena(bench, bytes, cpu, mem_node);
+    return arena != NULL ? plx_arena_carve(arena, bytes, 2 * PLX_CACHE_LINE) : NULL;
 }
 
 void plx_bench_memory_fini(struct plx_bench *bench)

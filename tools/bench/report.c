@@ -26,12 +26,14 @@ struct plx_bench_row *plx_bench_row_add(struct plx_bench *bench)
 
 static const char *unit_text(const struct plx_bench_row *row)
 {
-    return row->unit == PLX_BENCH_RATE ? "1/s" : "ns";
+    static const char *const texts[] = {
+        [PLX_BENCH_NS] = "ns", [PLX_BENCH_RATE] = "1/s", [PLX_BENCH_BANDWIDTH] = "GB/s"};
+    return texts[row->unit];
 }
 
 static const char *better_text(const struct plx_bench_row *row)
 {
-    return row->unit == PLX_BENCH_RATE ? "higher" : "lower";
+    return row->unit != PLX_BENCH_NS ? "higher" : "lower";
 }
 
 /* --- tables ---------------------------------------------------------------------------------- */
@@ -59,7 +61,7 @@ static const struct plx_bench_row *primary(const struct plx_bench_row *rows, uin
 static void add_budget(struct plx_cli_table *table, const struct plx_bench_budget *budget,
                        const struct plx_bench_row *row)
 {
-    const char *sign = row->unit == PLX_BENCH_RATE ? ">=" : "<=";
+    const char *sign = row->unit != PLX_BENCH_NS ? ">=" : "<=";
     if (budget == NULL)
         plx_cli_table_add(table, "%s", "");
     else if (budget->peer == NULL)
@@ -97,15 +99,15 @@ static void add_table_row(struct plx_cli_table *table, const struct plx_bench_ro
         add_budget(table, ours != NULL ? plx_bench_find_budget(ours, row) : NULL, row);
 }
 
-static void print_title(const struct plx_bench *bench, const struct plx_bench_row *row, bool matrix)
+static void print_title(const struct plx_bench *bench, const struct plx_bench_row *row, bool places)
 {
     plx_cli_print(bench->tables, PLX_CLI_BOLD, "%s %s", row->bench, row->case_name);
     fprintf(bench->tables, ": %s, %s", row->what, unit_text(row));
     if (row->block > 1)
         fprintf(bench->tables, " each, in blocks of %u", row->block);
-    if (!matrix && row->cpu_b >= 0)
+    if (!places && row->cpu_b >= 0)
         fprintf(bench->tables, "; cpu %d and cpu %d", row->cpu_a, row->cpu_b);
-    else if (!matrix)
+    else if (!places)
         fprintf(bench->tables, "; cpu %d", row->cpu_a);
     fputc('\n', bench->tables);
 }
@@ -129,21 +131,41 @@ static void print_rows(const struct plx_bench *bench, const struct plx_bench_row
     fputc('\n', bench->tables);
 }
 
-/* Pairs of cores in one case: a line a pair, which a matrix would not fit for many cores. */
-static void print_pairs(const struct plx_bench *bench, const struct plx_bench_row *rows,
-                        uint32_t count)
+/* Cores and nodes in one case: a line each, as a matrix of many would not fit. */
+static void add_place(struct plx_cli_table *table, const struct plx_bench_row *row)
 {
-    static const char *const headings[] = {"cpus", "nodes", "memory",  "p50", "p99",
-                                           "min",  "max",   "samples", ""};
+    if (row->cpu_b >= 0) {
+        plx_cli_table_add(table, "%d - %d", row->cpu_a, row->cpu_b);
+        plx_cli_table_add(table, "%d - %d", row->node_a, row->node_b);
+    } else {
+        plx_cli_table_add(table, "%d", row->cpu_a);
+        plx_cli_table_add(table, "%d", row->node_a);
+    }
+    plx_cli_table_add(table, row->mem_node >= 0 ? "node %d" : "unknown", row->mem_node);
+    plx_cli_table_add(table, "%s", row->subject);
+}
+
+static void print_places(const struct plx_bench *bench, const struct plx_bench_row *rows,
+                         uint32_t count)
+{
+    bool one = rows->cpu_b < 0;
+    const char *const headings[] = {one ? "cpu" : "cpus",
+                                    one ? "node" : "nodes",
+                                    "memory",
+                                    "subject",
+                                    "p50",
+                                    "p99",
+                                    "min",
+                                    "max",
+                                    "samples",
+                                    ""};
     struct plx_cli_table table;
-    plx_cli_table_init(&table, "lllrrrrrl", bench->tables);
+    plx_cli_table_init(&table, "llllrrrrrl", bench->tables);
     for (size_t i = 0; i < sizeof(headings) / sizeof(headings[0]); i++)
         plx_cli_table_add(&table, "%s", headings[i]);
     for (uint32_t i = 0; i < count; i++) {
         const struct plx_bench_row *row = &rows[i];
-        plx_cli_table_add(&table, "%d - %d", row->cpu_a, row->cpu_b);
-        plx_cli_table_add(&table, "%d - %d", row->node_a, row->node_b);
-        plx_cli_table_add(&table, row->mem_node >= 0 ? "node %d" : "unknown", row->mem_node);
+        add_place(&table, row);
         if (row->has) {
             add_figure(&table, row->p50);
             add_figure(&table, row->p99);
@@ -168,10 +190,10 @@ void plx_bench_print_case(const struct plx_bench *bench, uint32_t first)
     uint32_t count = bench->row_count - first;
     if (count == 0)
         return;
-    bool pairs = strcmp(rows->bench, "c2c") == 0;
-    print_title(bench, rows, pairs);
-    if (pairs)
-        print_pairs(bench, rows, count);
+    bool places = strcmp(rows->bench, "c2c") == 0 || strcmp(rows->bench, "mem") == 0;
+    print_title(bench, rows, places);
+    if (places)
+        print_places(bench, rows, count);
     else
         print_rows(bench, rows, count);
 }

@@ -58,20 +58,10 @@ static struct plx_histogram *new_histogram(void)
     return out;
 }
 
-static uint64_t next_random(struct plx_bench *bench)
-{
-    /* SplitMix64: a counter, mixed. */
-    bench->random += 0x9e3779b97f4a7c15u;
-    uint64_t z = bench->random;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 static void shuffle(struct plx_bench *bench, struct track **order, uint32_t count)
 {
     for (uint32_t i = count; i > 1; i--) {
-        uint32_t j = (uint32_t)(next_random(bench) % i);
+        uint32_t j = (uint32_t)(plx_bench_random(&bench->random) % i);
         struct track *other = order[j];
         order[j] = order[i - 1];
         order[i - 1] = other;
@@ -140,7 +130,7 @@ static int run_slice(struct plx_bench *bench, const struct plx_bench_case *what,
         rc = work(bench, subject, us, &slice, &track->diag);
     if (subject->close != NULL)
         subject->close(subject->ctx);
-    if (rc == 0 && what->unit == PLX_BENCH_RATE)
+    if (rc == 0 && what->unit != PLX_BENCH_NS)
         record_rate(bench, &slice);
     return rc;
 }
@@ -258,8 +248,9 @@ static int node_of(const struct plx_bench *bench, int cpu)
 static void fill_figures(const struct plx_bench *bench, struct plx_bench_row *row,
                          const struct plx_histogram *kept)
 {
-    double scale =
-        row->unit == PLX_BENCH_RATE ? 1.0 : plx_bench_ns_per_tick(bench) / (double)row->block;
+    double scale = plx_bench_ns_per_tick(bench) / (double)row->block;
+    if (row->unit != PLX_BENCH_NS)
+        scale = row->unit == PLX_BENCH_BANDWIDTH ? 1e-9 : 1.0;
     row->has = true;
     row->n = plx_histogram_count(kept);
     row->min = scale * (double)plx_histogram_min(kept);
