@@ -328,6 +328,15 @@ static inline uint32_t plx_pool_class_index(size_t bytes)
     return index < PLX_POOL_CLASSES ? index : PLX_POOL_CLASSES;
 }
 
+/*
+ * Whether the pool has blocks of `bytes`, 1 or more, at all: if not, an acquire of so many never
+ * succeeds; if so, it may still find them all out. Any thread.
+ */
+static inline bool plx_pool_fits(const struct plx_pool *pool, size_t bytes)
+{
+    return pool->class_of[plx_pool_class_index(bytes)] != PLX_POOL_CLASSES;
+}
+
 /* Whether `address` lies in one of the pool's blocks. Any thread. */
 static inline bool plx_pool_has(const struct plx_pool *pool, const void *address)
 {
