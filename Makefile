@@ -6,13 +6,14 @@
 #   make bench               pollux bench --quick
 #   make tidy                sizes, layering, forbidden calls
 #   make asan ubsan tsan     the tests under a sanitizer, each in a build folder of its own
+#   make fuzz                the fuzzers, each for FUZZ_SECONDS, with clang and its libFuzzer
 #   make example             compile and run the example of README.md
 #   make install             PREFIX, LIBDIR and DESTDIR respected
 #   make compile_commands.json   for editors
 #
 # Yours to set: CC, CXX, CFLAGS, LDFLAGS, PREFIX, DESTDIR, B=folder, V=1 (show commands), WERROR=1,
 # DEBUG=1, SANITIZE=address,undefined|thread, ONLY=pattern (which tests), TEST_TIMEOUT=seconds,
-# BENCH='names'
+# FUZZ_SECONDS=seconds, BENCH='names'
 
 B        ?= build
 PREFIX   ?= /usr/local
@@ -74,11 +75,15 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(B)/obj/%.o)
 # tools/examples/*.c are programs by themselves.
 TOOL_SRC := $(sort $(wildcard tools/*.c tools/bench/*.c))
 TOOL_OBJ := $(TOOL_SRC:%.c=$(B)/obj/%.o)
-# test/**/test_*.c and stress_*.c are programs; what else lies in test/ is linked into each of them.
+# test/**/test_*.c and stress_*.c are programs; what else lies in test/ is linked into each of them,
+# but for the fuzzers, which are programs of libFuzzer's.
 TEST_MAIN := $(sort $(shell find test -name 'test_*.c' -o -name 'stress_*.c' 2>/dev/null))
-TEST_HELP := $(sort $(filter-out $(TEST_MAIN),$(shell find test -name '*.c' 2>/dev/null)))
+TEST_HELP := $(sort $(filter-out $(TEST_MAIN) test/fuzz/%, \
+               $(shell find test -name '*.c' 2>/dev/null)))
 TEST_OBJ  := $(TEST_HELP:%.c=$(B)/obj/%.o)
 TEST_BIN  := $(TEST_MAIN:%.c=$(B)/%)
+FUZZ_SRC  := $(sort $(wildcard test/fuzz/fuzz_*.c))
+FUZZ_BIN  := $(FUZZ_SRC:%.c=$(B)/%)
 TSAN_BIN  := $(foreach b,$(TEST_BIN),$(if $(filter $(TSAN_TESTS) stress_%,$(notdir $(b))),$(b)))
 # Public headers are all but the internal ones.
 HEADERS  := $(filter-out %_internal.h, \
@@ -88,7 +93,8 @@ MAN      := $(sort $(wildcard man/*.[137]))
 SHARED   := libpollux.so.$(VERSION)
 STAGED   := $(HEADERS:%=$(B)/include/pollux/%) $(B)/include/pollux/pollux.h
 
-.PHONY: all check bench tidy asan ubsan tsan tsan-run example install clean tests FORCE
+.PHONY: all check bench tidy asan ubsan tsan tsan-run fuzz fuzz-run example install clean tests \
+        FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 # A sanitizer's runtime belongs into the program, so a sanitized build has no shared library.
@@ -182,6 +188,26 @@ tsan-run: $(TSAN_BIN)
 	@$(if $(TSAN_BIN),,echo 'no stress_* test, and TSAN_TESTS is empty' >&2; exit 1;) \
 	    $(RUN_TESTS) --no-aslr $(TSAN_BIN)
 
+# They begin without a corpus: every input is a sequence of operations, so there is none to learn.
+# What made one fail is beside it: give it that file's name to see it again.
+FUZZ_CC      ?= clang
+FUZZ_SECONDS ?= 20
+fuzz:
+	@$(MAKE) --no-print-directory B=$(B)/fuzz CC=$(FUZZ_CC) \
+	    SANITIZE=address,undefined,fuzzer-no-link fuzz-run
+
+$(B)/test/fuzz/%: $(B)/obj/test/fuzz/%.o $(B)/obj/test/alloc/mem_fixture.o \
+                  $(B)/obj/test/alloc/segbuf_model.o $(B)/libpollux.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -fsanitize=fuzzer $(ALL_LDFLAGS) $^ $(PKG_LIBS) -o $@
+
+fuzz-run: $(FUZZ_BIN)
+	@for fuzzer in $(FUZZ_BIN); do \
+	    $$fuzzer -max_total_time=$(FUZZ_SECONDS) -max_len=500 -len_control=0 -use_cmp=0 \
+	        -timeout=10 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 \
+	        -artifact_prefix=$$fuzzer- || exit; done
+
 example: $(B)/libpollux.a $(STAGED)
 	@CC='$(CC)' scripts/readme-example --build $(B) -- $(ALL_LDFLAGS) $(PKG_LIBS) -lm
 
@@ -211,7 +237,7 @@ install: all $(B)/pollux.pc
 # --- the rest -------------------------------------------------------------------------------------
 
 compile_commands.json: FORCE
-	@for f in $(LIB_SRC) $(TOOL_SRC) $(TEST_HELP) $(TEST_MAIN); do \
+	@for f in $(LIB_SRC) $(TOOL_SRC) $(TEST_HELP) $(TEST_MAIN) $(FUZZ_SRC); do \
 	    printf '%s\t%s\n' "$$f" \
 	        $(call quote,$(CC) $(ALL_CFLAGS) $(PEER_CFLAGS))" -c $$f"; done | \
 	awk -F '\t' -v top='$(CURDIR)' 'BEGIN { print "[" } \
@@ -223,4 +249,5 @@ compile_commands.json: FORCE
 clean:
 	rm -rf $(B)
 
--include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(TEST_MAIN:%.c=$(B)/obj/%.d)
+-include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(TEST_MAIN:%.c=$(B)/obj/%.d) \
+         $(FUZZ_SRC:%.c=$(B)/obj/%.d)
