@@ -176,6 +176,7 @@ static void check_pool(const json_t *root)
     static const char *const peers[] = {"mimalloc", "jemalloc"};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         assert_non_null(find_row(root, "pool", cases[i], "pollux"));
+        assert_non_null(find_row(root, "pool", cases[i], "pollux/shared"));
         assert_non_null(find_row(root, "pool", cases[i], "malloc"));
         for (size_t j = 0; j < sizeof(peers) / sizeof(peers[0]); j++) {
             char left_out[64];

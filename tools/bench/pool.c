@@ -44,6 +44,16 @@ static inline void pool_give(struct local *local, void *block)
     plx_pool_release(&local->pools->own, block);
 }
 
+static inline void *shared_take(struct local *local, size_t bytes)
+{
+    return plx_shared_pool_acquire(&local->pools->shared, bytes);
+}
+
+static inline void shared_give(struct local *local, void *block)
+{
+    plx_shared_pool_release(&local->pools->shared, block);
+}
+
 static inline void *heap_take(struct local *local, size_t bytes)
 {
     return local->heap.take(bytes);
@@ -117,6 +127,16 @@ static int pool_held_run(struct plx_bench_slice *slice, void *ctx, struct plx_di
     return held_loop(slice, ctx, pool_take, pool_give, diag);
 }
 
+static int shared_one_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    return one_loop(slice, ctx, shared_take, shared_give, diag);
+}
+
+static int shared_held_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    return held_loop(slice, ctx, shared_take, shared_give, diag);
+}
+
 static int heap_one_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
 {
     return one_loop(slice, ctx, heap_take, heap_give, diag);
@@ -147,7 +167,8 @@ static int remote_send(void *ctx, uint32_t home, void *block)
     return 0;
 }
 
-/* The pool of the bench thread, and one of the peer thread that sends blocks home. */
+/* The pool of the bench thread, a shared one as large, and one of the peer thread that sends blocks
+ * home. */
 static int make_pools(struct plx_bench_pools *pools, struct plx_arena *arena, struct plx_diag *diag)
 {
     struct plx_pool_quota quota = {{0}};
@@ -156,6 +177,8 @@ static int make_pools(struct plx_bench_pools *pools, struct plx_arena *arena, st
     quota.blocks[CLASS_4K] = BLOCKS_4K;
     quota.blocks[CLASS_64K] = BLOCKS_64K;
     int rc = plx_pool_init(&pools->own, arena, &quota, &opts, diag);
+    if (rc == 0)
+        rc = plx_shared_pool_init(&pools->shared, arena, &quota, diag);
     if (rc != 0)
         return rc;
     quota.blocks[CLASS_4K] = 1;
@@ -175,7 +198,7 @@ static int make_pools(struct plx_bench_pools *pools, struct plx_arena *arena, st
 static struct plx_bench_pools *new_pools(struct plx_bench *bench)
 {
     struct plx_diag diag = {0};
-    const size_t bytes = (BLOCKS_4K * 4096u + BLOCKS_64K * 65536u) * 2;
+    const size_t bytes = (BLOCKS_4K * 4096u + BLOCKS_64K * 65536u) * 3;
     int mem_node;
     struct plx_arena *arena = plx_bench_arena(bench, bytes, plx_bench_cpu_a(bench), &mem_node);
     if (arena == NULL)
@@ -195,7 +218,8 @@ static struct plx_bench_pools *new_pools(struct plx_bench *bench)
 static void end_pools(struct plx_bench *bench, struct plx_bench_pools *pools)
 {
     struct plx_diag diag;
-    uint64_t lost = plx_pool_fini(&pools->away) + plx_pool_fini(&pools->own);
+    uint64_t lost = plx_pool_fini(&pools->away) + plx_pool_fini(&pools->own) +
+                    plx_shared_pool_fini(&pools->shared);
     if (lost == 0)
         return;
     plx_diag_set(&diag, -EPROTO, "blocks", "%llu of them did not come home",
@@ -220,13 +244,17 @@ static int measure_local(struct plx_bench *bench, const struct set *set,
     struct plx_bench_subject subjects[2 + PLX_BENCH_HEAPS_MAX];
     uint32_t count = 0;
     struct local local = {.pools = set->pools, .bytes = bytes, .order = set->order};
-    locals[count] = local;
-    subjects[count++] = (struct plx_bench_subject){
-        .name = "pollux",
-        .run = held ? pool_held_run : pool_one_run,
-        .missing = set->pools == NULL ? "no memory" : NULL,
-        .mem_node = set->pools != NULL ? set->pools->mem_node : -1,
-    };
+    for (uint32_t i = 0; i < 2; i++) {
+        static const plx_bench_fn runs[2][2] = {{pool_one_run, pool_held_run},
+                                                {shared_one_run, shared_held_run}};
+        locals[count] = local;
+        subjects[count++] = (struct plx_bench_subject){
+            .name = i == 0 ? "pollux" : "pollux/shared",
+            .run = runs[i][held],
+            .missing = set->pools == NULL ? "no memory" : NULL,
+            .mem_node = set->pools != NULL ? set->pools->mem_node : -1,
+        };
+    }
     for (uint32_t i = 0; i < set->heap_count; i++) {
         local.heap = set->heaps[i];
         locals[count] = local;

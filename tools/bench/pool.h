@@ -4,6 +4,7 @@
 #define POLLUX_TOOLS_BENCH_POOL_H
 
 #include "alloc/pool.h"
+#include "alloc/shared_pool.h"
 #include "runtime/mesh/cells.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/heap.h"
@@ -18,8 +19,9 @@
  */
 struct plx_bench_pools {
     unsigned char gap[1024];
-    struct plx_pool own PLX_ALIGNED(2 * PLX_CACHE_LINE);  /* the bench thread's */
-    struct plx_pool away PLX_ALIGNED(2 * PLX_CACHE_LINE); /* the peer thread's */
+    struct plx_pool own PLX_ALIGNED(2 * PLX_CACHE_LINE);           /* the bench thread's */
+    struct plx_pool away PLX_ALIGNED(2 * PLX_CACHE_LINE);          /* the peer thread's */
+    struct plx_shared_pool shared PLX_ALIGNED(2 * PLX_CACHE_LINE); /* any thread's */
     struct plx_cells *back; /* by which the peer thread sends blocks home */
     int mem_node;
 };

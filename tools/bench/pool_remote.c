@@ -4,9 +4,10 @@
  * cells in which all subjects hand them over. `raw` hands over blocks that are always the same,
  * which nobody takes or gives: what the handing over costs.
  *
- * A heap's block is freed by the peer thread. A pool's block is released there to the peer thread's
- * own pool, which sends it home through a second ring; the bench thread takes in what came once in
- * each block of operations, as a reactor does once in each turn.
+ * A heap's block is freed by the peer thread, a shared pool's is released there. A pool's block is
+ * released there to the peer thread's own pool, which sends it home through a second ring; the
+ * bench thread takes in what came once in each block of operations, as a reactor does once in each
+ * turn.
  */
 #include <errno.h>
 
@@ -67,6 +68,17 @@ static inline void pool_give(struct hands *hands, void *block)
 static inline void pool_peer_turn(struct hands *hands)
 {
     (void)plx_pool_flush(&hands->pools->away);
+}
+
+static inline void *shared_take(struct hands *hands, struct plx_bench_slice *slice)
+{
+    (void)slice;
+    return plx_shared_pool_acquire(&hands->pools->shared, BYTES);
+}
+
+static inline void shared_give(struct hands *hands, void *block)
+{
+    plx_shared_pool_release(&hands->pools->shared, block);
 }
 
 static inline void *heap_take(struct hands *hands, struct plx_bench_slice *slice)
@@ -171,6 +183,16 @@ static int pool_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag *
     return peer(slice, ctx, pool_give, pool_peer_turn, diag);
 }
 
+static int shared_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    return run(slice, ctx, shared_take, no_turn, diag);
+}
+
+static int shared_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    return peer(slice, ctx, shared_give, no_turn, diag);
+}
+
 static int heap_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
 {
     return run(slice, ctx, heap_take, no_turn, diag);
@@ -232,11 +254,12 @@ static bool is_made(const struct plx_bench_subject *subject)
     return subject->ctx != NULL && subject->missing == NULL;
 }
 
-static struct plx_bench_subject pool_subject(struct plx_bench *bench, struct plx_bench_pools *pools)
+static struct plx_bench_subject pool_subject(struct plx_bench *bench, struct plx_bench_pools *pools,
+                                             bool shared)
 {
-    struct plx_bench_subject subject = make_subject(bench, "pollux");
-    subject.run = pool_run;
-    subject.peer = pool_peer;
+    struct plx_bench_subject subject = make_subject(bench, shared ? "pollux/shared" : "pollux");
+    subject.run = shared ? shared_run : pool_run;
+    subject.peer = shared ? shared_peer : pool_peer;
     if (pools == NULL)
         subject.missing = "no memory";
     else if (is_made(&subject))
@@ -275,7 +298,8 @@ int plx_bench_pool_remote(struct plx_bench *bench, struct plx_bench_pools *pools
 {
     struct plx_bench_subject subjects[3 + PLX_BENCH_HEAPS_MAX];
     uint32_t count = 0;
-    subjects[count++] = pool_subject(bench, pools);
+    subjects[count++] = pool_subject(bench, pools, false);
+    subjects[count++] = pool_subject(bench, pools, true);
     for (uint32_t i = 0; i < heap_count; i++)
         subjects[count++] = heap_subject(bench, &heaps[i]);
     subjects[count++] = raw_subject(bench);
