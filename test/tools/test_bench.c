@@ -114,6 +114,7 @@ static void check_top(const json_t *root)
     assert_true(json_is_integer(json_object_get(json_object_get(root, "plan"), "cpu_a")));
     assert_true(json_is_integer(json_object_get(json_object_get(root, "discarded"), "steal")));
     assert_true(json_is_integer(json_object_get(json_object_get(root, "discarded"), "one_core")));
+    assert_true(json_is_integer(json_object_get(json_object_get(root, "discarded"), "busy")));
 }
 
 /* Rows without figures that some noise of this machine explains: they make the status 1. */

@@ -88,6 +88,8 @@ struct plx_bench {
     uint64_t slices;
     uint64_t discarded_close; /* the line was faster than two cores can be */
     uint64_t discarded_steal;
+    uint64_t discarded_busy; /* other programs ran on the cores */
+    uint32_t rows_busy;      /* rows that have no other slices than such */
     bool failed;
 
     struct plx_arena arenas[PLX_BENCH_ARENAS_MAX];

@@ -203,9 +203,14 @@ void plx_bench_print_end(const struct plx_bench *bench)
     plx_bench_print_verdict(bench);
     fprintf(bench->tables,
             "%llu slices; discarded: %llu because the two CPUs shared a core, %llu because the "
-            "hypervisor took time\n",
+            "hypervisor took time, %llu because other programs did\n",
             (unsigned long long)bench->slices, (unsigned long long)bench->discarded_close,
-            (unsigned long long)bench->discarded_steal);
+            (unsigned long long)bench->discarded_steal, (unsigned long long)bench->discarded_busy);
+    if (bench->rows_busy != 0)
+        fprintf(bench->tables,
+                "%u rows are of slices in which other programs ran, as there were no better: "
+                "measure again when the machine is quiet\n",
+                bench->rows_busy);
 }
 
 /* --- JSON ------------------------------------------------------------------------------------ */
@@ -318,8 +323,10 @@ int plx_bench_write_json(const struct plx_bench *bench, FILE *stream)
     json_object_set_new(root, "seed", json_integer((json_int_t)bench->seed));
     json_object_set_new(root, "slices", json_integer((json_int_t)bench->slices));
     json_object_set_new(root, "discarded",
-                        json_pack("{s:I,s:I}", "one_core", (json_int_t)bench->discarded_close,
-                                  "steal", (json_int_t)bench->discarded_steal));
+                        json_pack("{s:I,s:I,s:I}", "one_core", (json_int_t)bench->discarded_close,
+                                  "steal", (json_int_t)bench->discarded_steal, "busy",
+                                  (json_int_t)bench->discarded_busy));
+    json_object_set_new(root, "rows_busy", json_integer((json_int_t)bench->rows_busy));
     json_object_set_new(root, "null_rows", notes_json(bench));
     json_object_set_new(root, "results", results);
     int rc = json_dumpf(root, stream, JSON_INDENT(1) | JSON_REAL_PRECISION(6));

@@ -164,14 +164,81 @@ struct plx_bench_subject plx_bench_raw_rtt(struct plx_bench *bench)
     return subject;
 }
 
+/* --- the floor: a line for each way ---------------------------------------------------------- */
+
+/*
+ * What any queue must move for a message there and one back: two lines, each written by one core
+ * and read by the other. A single line that both write is faster where the owner of a line may
+ * change without its being read first, which no queue can have.
+ */
+struct lines {
+    struct plx_bench_line there;
+    struct plx_bench_line back;
+};
+
+static int lines_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    struct lines *lines = ctx;
+    /* Relaxed: the peer has come to rest. */
+    uint64_t value = plx_load_relaxed(&lines->back.word);
+    uint64_t before = plx_ticks();
+    while (before < slice->end_ticks) {
+        for (uint32_t i = 0; i < PLX_BENCH_TRIPS; i++) {
+            /* Release and acquire: pair with those of the other core, as a message's would. */
+            plx_store_release(&lines->there.word, ++value);
+            for (uint32_t looks = 0; plx_load_acquire(&lines->back.word) != value;) {
+                plx_cpu_relax();
+                if (++looks % LOOKS == 0 && plx_bench_in_vain(slice))
+                    return plx_diag_set(diag, -ETIMEDOUT, "lines", "the other core is silent");
+            }
+        }
+        uint64_t now = plx_ticks();
+        plx_bench_sample(slice, now - before);
+        before = now;
+    }
+    return 0;
+}
+
+static int lines_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    (void)diag;
+    struct lines *lines = ctx;
+    uint64_t seen = plx_load_relaxed(&lines->back.word);
+    for (;;) {
+        uint64_t value = plx_load_acquire(&lines->there.word);
+        if (value != seen) {
+            seen = value;
+            plx_store_release(&lines->back.word, value);
+        } else if (plx_bench_stopped(slice)) {
+            return 0;
+        } else {
+            plx_cpu_relax();
+        }
+    }
+}
+
+static struct plx_bench_subject make_lines(struct plx_bench *bench)
+{
+    struct plx_bench_subject subject = {
+        .name = "raw", .run = lines_run, .peer = lines_peer, .mem_node = -1};
+    if (!plx_bench_has_two(bench))
+        return subject;
+    subject.ctx =
+        plx_bench_memory(bench, sizeof(struct lines), plx_bench_cpu_b(bench), &subject.mem_node);
+    subject.missing = subject.ctx == NULL ? "no memory" : NULL;
+    return subject;
+}
+
 /* --- the benchmark --------------------------------------------------------------------------- */
 
 static int measure_rtt(struct plx_bench *bench)
 {
-    struct plx_bench_subject subjects[3];
+    struct plx_bench_subject subjects[4];
     uint32_t count = 0;
     subjects[count++] = plx_bench_cells_rtt(bench, 1024);
-    subjects[count++] = plx_bench_raw_rtt(bench);
+    subjects[count++] = make_lines(bench);
+    subjects[count] = plx_bench_raw_rtt(bench);
+    subjects[count++].name = "raw/one_line";
 #ifdef PLX_BENCH_CK
     subjects[count++] = plx_bench_ck_rtt(bench, 1024);
 #endif

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "tools/bench/frame.h"
 #include "tools/cli.h"
@@ -20,17 +21,24 @@
 #define LINE_MIN_NS 60.0
 /* Time taken by the hypervisor that spoils a round: this part of it. */
 #define STEAL_PART 100u
+/* Time taken from a thread by others that spoils its slice: this part of it. */
+#define BUSY_PART 50u
+/* Rounds are added while a subject has less than half of them kept, up to this factor. */
+#define ROUNDS_FACTOR 3u
 
 /* A subject under measurement. */
 struct track {
     const struct plx_bench_subject *subject;
     struct plx_histogram *kept;
+    struct plx_histogram *spare; /* of slices in which others ran, for when there are no better */
     struct plx_histogram *round; /* of this round, until that is known to be good */
     int cpu_a;
     int cpu_b;
     uint32_t slices;
     uint32_t discarded;
+    uint32_t good;     /* slices that were kept */
     uint32_t in_round; /* slices that `round` holds: 0 or 1 */
+    bool busy;         /* others ran on its cores in that slice */
     int rc;
     struct plx_diag diag;
 };
@@ -41,6 +49,13 @@ struct peer_job {
     struct plx_bench_slice *slice;
     void *ctx;
     struct plx_diag diag;
+    bool busy;
+};
+
+/* What a thread has had of its core, and since when. */
+struct share {
+    uint64_t wall_ns;
+    uint64_t own_ns;
 };
 
 static uint64_t ticks_of_us(const struct plx_bench *bench, uint32_t us)
@@ -70,18 +85,42 @@ static void shuffle(struct plx_bench *bench, struct track **order, uint32_t coun
 
 /* --- one slice ------------------------------------------------------------------------------- */
 
+static struct share share_now(void)
+{
+    struct timespec own;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &own);
+    return (struct share){
+        .wall_ns = plx_bench_monotonic_ns(),
+        .own_ns = (uint64_t)own.tv_sec * 1000000000u + (uint64_t)own.tv_nsec,
+    };
+}
+
+/* Whether this thread, which never sleeps while it measures, was kept waiting since `from`. */
+static bool others_ran(const struct share *from)
+{
+    struct share now = share_now();
+    uint64_t wall_ns = now.wall_ns - from->wall_ns;
+    uint64_t own_ns = now.own_ns - from->own_ns;
+    return own_ns < wall_ns && (wall_ns - own_ns) * BUSY_PART > wall_ns;
+}
+
 static int peer_run(void *ctx)
 {
     struct peer_job *job = ctx;
+    struct share from = share_now();
     int rc = job->fn(job->slice, job->ctx, &job->diag);
+    job->busy = others_ran(&from);
     if (rc != 0)
         plx_store_relaxed(&job->slice->peer_failed, true);
     return rc;
 }
 
-/* Lets a subject work for `us`, on one thread or both; samples go to `samples`. */
+/*
+ * Lets a subject work for `us`, on one thread or both. *busy says whether others ran there; NULL:
+ * nobody asks.
+ */
 static int work(struct plx_bench *bench, const struct plx_bench_subject *subject, uint32_t us,
-                struct plx_bench_slice *slice, struct plx_diag *diag)
+                struct plx_bench_slice *slice, bool *busy, struct plx_diag *diag)
 {
     struct peer_job job = {.fn = subject->peer, .slice = slice, .ctx = subject->ctx};
     slice->bench = bench;
@@ -93,12 +132,17 @@ static int work(struct plx_bench *bench, const struct plx_bench_subject *subject
         plx_bench_pair_begin(bench, peer_run, &job);
     slice->end_ticks = plx_ticks() + ticks_of_us(bench, us);
     slice->limit_ticks = slice->end_ticks + ticks_of_us(bench, PATIENCE_US);
+    struct share from = share_now();
     int rc = subject->run(slice, subject->ctx, diag);
+    if (busy != NULL)
+        *busy = others_ran(&from);
     /* Release: pairs with the acquire of plx_bench_stopped. */
     plx_store_release(&slice->stop, true);
     if (subject->peer == NULL)
         return rc;
     int peer_rc = plx_bench_pair_end(bench);
+    if (busy != NULL)
+        *busy = *busy || job.busy;
     /* What the peer met is the cause, and that run waited in vain the consequence. */
     if (peer_rc != 0) {
         *diag = job.diag;
@@ -124,10 +168,10 @@ static int run_slice(struct plx_bench *bench, const struct plx_bench_case *what,
         rc = subject->open(&slice, subject->ctx, &track->diag);
     if (rc != 0)
         return rc;
-    rc = work(bench, subject, WARM_US, &slice, &track->diag);
+    rc = work(bench, subject, WARM_US, &slice, NULL, &track->diag);
     plx_histogram_reset(track->round);
     if (rc == 0)
-        rc = work(bench, subject, us, &slice, &track->diag);
+        rc = work(bench, subject, us, &slice, &track->busy, &track->diag);
     if (subject->close != NULL)
         subject->close(subject->ctx);
     if (rc == 0 && what->unit != PLX_BENCH_NS)
@@ -147,7 +191,7 @@ static bool guard_holds(struct plx_bench *bench)
     struct plx_bench_slice slice = {.samples = bench->guard_samples};
     subject.ctx = bench->guard_line;
     plx_histogram_reset(bench->guard_samples);
-    if (work(bench, &subject, GUARD_US, &slice, &diag) != 0)
+    if (work(bench, &subject, GUARD_US, &slice, NULL, &diag) != 0)
         return true;
     uint64_t p50 = plx_histogram_percentile(bench->guard_samples, 50);
     return (double)p50 / PLX_BENCH_TRIPS * plx_bench_ns_per_tick(bench) >= LINE_MIN_NS;
@@ -208,7 +252,12 @@ static void keep_round(struct plx_bench *bench, struct track *tracks, uint32_t c
         if (spoiled) {
             track->discarded++;
             bench->discarded_steal++;
+        } else if (track->busy) {
+            track->discarded++;
+            bench->discarded_busy++;
+            plx_histogram_merge(track->spare, track->round);
         } else {
+            track->good++;
             plx_histogram_merge(track->kept, track->round);
         }
         plx_histogram_reset(track->round);
@@ -291,6 +340,9 @@ static int add_row(struct plx_bench *bench, const struct plx_bench_case *what,
         snprintf(row->why, sizeof(row->why), "failed: %.180s", track->diag.text);
     } else if (plx_histogram_count(track->kept) != 0) {
         fill_figures(bench, row, track->kept);
+    } else if (plx_histogram_count(track->spare) != 0) {
+        fill_figures(bench, row, track->spare);
+        bench->rows_busy++;
     } else {
         /* Told on the console with the numbers, at the end. */
         snprintf(row->why, sizeof(row->why), "all %u slices were discarded", track->slices);
@@ -314,6 +366,16 @@ static int add_rows(struct plx_bench *bench, const struct plx_bench_case *what,
 
 /* --- a case ---------------------------------------------------------------------------------- */
 
+/* Whether every subject that can run has so many slices kept. */
+static bool all_have(const struct track *tracks, uint32_t count, uint32_t good)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (tracks[i].rc == 0 && tracks[i].subject->missing == NULL && tracks[i].good < good)
+            return false;
+    }
+    return true;
+}
+
 static int measure(struct plx_bench *bench, const struct plx_bench_case *what, struct track *tracks,
                    struct track **order, uint32_t count)
 {
@@ -321,16 +383,20 @@ static int measure(struct plx_bench *bench, const struct plx_bench_case *what, s
         return 0;
     for (uint32_t i = 0; i < count; i++) {
         tracks[i].kept = new_histogram();
+        tracks[i].spare = new_histogram();
         tracks[i].round = new_histogram();
-        if (tracks[i].kept == NULL || tracks[i].round == NULL)
+        if (tracks[i].kept == NULL || tracks[i].spare == NULL || tracks[i].round == NULL)
             return -ENOMEM;
     }
     uint32_t rounds =
         what->rounds != 0 ? what->rounds : (bench->quick ? QUICK_ROUNDS : FULL_ROUNDS);
     if (bench->rounds != 0)
         rounds = bench->rounds;
-    for (uint32_t round = 0; round < rounds; round++) {
-        plx_cli_progress("%s %s: round %u of %u", what->bench, what->name, round + 1, rounds);
+    for (uint32_t round = 0; round < rounds * ROUNDS_FACTOR; round++) {
+        if (round >= rounds && all_have(tracks, count, rounds / 2))
+            break;
+        plx_cli_progress("%s %s: round %u of %u", what->bench, what->name, round + 1,
+                         round < rounds ? rounds : rounds * ROUNDS_FACTOR);
         run_round(bench, what, tracks, order, count);
     }
     struct plx_diag diag;
@@ -357,6 +423,7 @@ int plx_bench_measure(struct plx_bench *bench, const struct plx_bench_case *what
         rc = add_rows(bench, what, tracks, subject_count);
     for (uint32_t i = 0; i < subject_count; i++) {
         free(tracks[i].kept);
+        free(tracks[i].spare);
         free(tracks[i].round);
     }
     free(tracks);
