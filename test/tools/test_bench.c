@@ -149,19 +149,32 @@ static void check_rows(const json_t *root)
     json_array_foreach(json_object_get(root, "results"), index, row) check_row(row);
 }
 
-static void json_of_all_but_tcp_keeps_the_contract(void **state)
+static json_t *run_json(const char *line)
 {
-    (void)state;
-    plx_run_line(&run, "pollux bench c2c ring mesh uring --quick --rounds 1 --json -");
+    plx_run_line(&run, line);
     json_t *root = parse_output();
     plx_run_expect(&run, count_failed(root) != 0, NULL, "measured on cpu");
     check_top(root);
     check_rows(root);
+    return root;
+}
+
+static void json_of_queues_and_mesh_keeps_the_contract(void **state)
+{
+    (void)state;
+    json_t *root = run_json("pollux bench c2c ring mesh --quick --rounds 1 --json -");
     assert_non_null(find_row(root, "c2c", "rtt_line", "raw"));
     assert_non_null(find_row(root, "ring", "rtt_8B", "pollux/cells"));
     assert_non_null(find_row(root, "ring", "rtt_8B", "raw"));
     assert_non_null(find_row(root, "ring", "items_48B_1024", "pollux/cells"));
     assert_non_null(find_row(root, "mesh", "rtt_post_8B", "pollux"));
+    json_decref(root);
+}
+
+static void json_of_rings_keeps_the_contract(void **state)
+{
+    (void)state;
+    json_t *root = run_json("pollux bench uring --quick --rounds 1 --json -");
     assert_non_null(find_row(root, "uring", "publish_1", "pollux"));
     assert_non_null(find_row(root, "uring", "idle_turn", "liburing"));
     assert_non_null(find_row(root, "uring", "nop_defer", "liburing"));
@@ -390,20 +403,29 @@ static void pool_on_one_core_lacks_only_the_remote_figures(void **state)
     json_decref(root);
 }
 
+static void check_failure(const char *line, const char *bench, const char *name)
+{
+    plx_run_line(&run, line);
+    plx_run_expect(&run, 1, NULL, "POLLUX_ARENA_SIZE");
+    json_t *root = parse_output();
+    const json_t *row = find_row(root, bench, name, "pollux");
+    assert_non_null(row);
+    assert_true(json_is_null(json_object_get(row, "p50")));
+    json_decref(root);
+}
+
 static void measurement_that_fails_ends_with_1_and_says_what_failed(void **state)
 {
     (void)state;
     int first;
+    check_failure("POLLUX_ARENA_SIZE=1T pollux bench uring --quick --rounds 1 --json -", "uring",
+                  "cancel");
     if (allowed_cpus(&first) < 2) {
         print_message("skipped: reactors of the mesh need two CPUs\n");
         skip();
     }
-    plx_run_line(&run, "POLLUX_ARENA_SIZE=1T pollux bench mesh --quick --rounds 1 --json -");
-    plx_run_expect(&run, 1, NULL, "POLLUX_ARENA_SIZE");
-    json_t *root = parse_output();
-    const json_t *row = find_row(root, "mesh", "rtt_post_8B", "pollux");
-    assert_true(json_is_null(json_object_get(row, "p50")));
-    json_decref(root);
+    check_failure("POLLUX_ARENA_SIZE=1T pollux bench mesh --quick --rounds 1 --json -", "mesh",
+                  "rtt_post_8B");
 }
 
 /* --- CSV and files --------------------------------------------------------------------------- */
@@ -494,10 +516,11 @@ static void help_names_every_benchmark(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(json_of_all_but_tcp_keeps_the_contract),
         cmocka_unit_test(json_of_pool_and_mem_keeps_the_contract),
         cmocka_unit_test(allocator_that_cannot_be_loaded_is_named_and_left_out),
         cmocka_unit_test(memory_that_cannot_be_had_leaves_rows_null_with_the_reason),
+        cmocka_unit_test(json_of_queues_and_mesh_keeps_the_contract),
+        cmocka_unit_test(json_of_rings_keeps_the_contract),
         cmocka_unit_test(peer_that_is_not_installed_is_named_and_left_out),
         cmocka_unit_test(row_names_the_cores_that_were_chosen),
         cmocka_unit_test(two_core_cases_on_one_core_are_null_and_no_failure),
