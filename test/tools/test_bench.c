@@ -200,6 +200,9 @@ static void check_pool(const json_t *root)
         }
     }
     assert_non_null(find_row(root, "pool", "remote_4K", "raw"));
+    assert_non_null(find_row(root, "pool", "bytes_freeze", "pollux"));
+    assert_non_null(find_row(root, "pool", "bytes_copy_64B", "pollux"));
+    assert_non_null(find_row(root, "pool", "segbuf_take_span", "pollux"));
     /* The table of budgets. */
     assert_non_null(strstr(run.err, "pool one_4K "));
     assert_non_null(strstr(run.err, "pollux / malloc "));

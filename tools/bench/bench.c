@@ -28,7 +28,7 @@ static const struct entry entries[] = {
     {"mesh", {plx_bench_mesh, NULL}},
     {"uring", {plx_bench_uring, NULL}},
     {"tcp", {plx_bench_tcp, plx_bench_tcp_rate}},
-    {"pool", {plx_bench_pool, NULL}},
+    {"pool", {plx_bench_pool, plx_bench_bytes}},
     {"mem", {plx_bench_mem, NULL}},
 };
 

@@ -220,5 +220,6 @@ int plx_bench_tcp(struct plx_bench *bench);
 int plx_bench_tcp_rate(struct plx_bench *bench);
 int plx_bench_mem(struct plx_bench *bench);
 int plx_bench_pool(struct plx_bench *bench);
+int plx_bench_bytes(struct plx_bench *bench);
 
 #endif
