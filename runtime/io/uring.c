@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "runtime/io/enter_internal.h"
 #include "runtime/io/uring_internal.h"
 
 /*
@@ -26,7 +27,7 @@ int plx__uring_enter(struct uring *u, unsigned to_submit, unsigned min_complete,
     int rc;
     do {
         u->io.kernel_entries++;
-        rc = io_uring_enter((unsigned)u->ring.enter_ring_fd, to_submit, min_complete, flags, NULL);
+        rc = plx__enter(u->ring.enter_ring_fd, to_submit, min_complete, flags);
     } while (rc == -EINTR);
     return rc;
 }
