@@ -370,6 +370,16 @@ static inline uint32_t plx_pool_chunk_of(const struct plx_pool *pool, const void
     return (uint32_t)(((uintptr_t)block - (uintptr_t)pool->arena_base) / PLX_POOL_CHUNK_BYTES);
 }
 
+/*
+ * How many blocks acquires of `bytes`, 1 or more, would find now without falling up. Any thread,
+ * for the owner it stays true until it acquires or arms a waiter. Cost: hot.
+ */
+static inline uint32_t plx_pool_available(const struct plx_pool *pool, size_t bytes)
+{
+    /* Relaxed: for others than the owner it is a number of a moment ago. */
+    return plx_load_relaxed(&pool->classes[pool->class_of[plx_pool_class_index(bytes)]].free_count);
+}
+
 /* --- acquire and release, hot ----------------------------------------------------------------- */
 
 PLX_API void *plx__pool_acquire_dry(struct plx_pool *pool, uint32_t index);

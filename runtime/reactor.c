@@ -201,6 +201,18 @@ void plx_group_release(struct plx_reactor *r, uint16_t group, uint16_t buffer_id
     plx__io_group_release(r->io, group, buffer_id);
 }
 
+void *plx_group_take(struct plx_reactor *r, uint16_t group, uint16_t buffer_id)
+{
+    return plx__io_group_take(r->io, group, buffer_id);
+}
+
+uint32_t plx_group_left(const struct plx_reactor *r, uint16_t index)
+{
+    PLX_ASSERT(index < PLX_GROUPS_MAX);
+    const struct plx__group *group = &r->io->groups[index];
+    return group->count - group->lent - group->missing;
+}
+
 int64_t plx_recv_now(struct plx_reactor *r, int fd, void *buf, size_t len)
 {
     return r->io->ops->recv_now(r->io, fd, buf, len);

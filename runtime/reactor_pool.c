@@ -61,6 +61,7 @@ int plx__reactor_pool_open(struct plx_reactor *r, struct plx_diag *diag)
                             "%zu are left %s",
                             r->arena->bytes, r->mesh.index, plx_arena_left(r->arena), why.text);
     r->pool_table_bytes = plx_pool_measure(&quota, &opts).table_bytes;
+    r->io->pool = &r->pool;
     const struct plx_pool_remote remote = {.home_of = home_of, .send = send_home, .ctx = r};
     plx_pool_set_remote(&r->pool, &remote);
     return 0;

@@ -253,7 +253,7 @@ static int32_t try_recv_group(struct epoll *epoll, const struct plx_op *op, stru
         return try_without_buffer(op);
 
     uint16_t id = group->free_ids[group->free_count - 1];
-    void *buf = group->base + (size_t)id * group->bytes;
+    void *buf = group->blocks[id];
     int32_t result = outcome(recv(op->fd, buf, group->bytes, (int)op->arg | MSG_DONTWAIT));
     if (result > 0) {
         group->free_count--;

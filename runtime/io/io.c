@@ -267,39 +267,47 @@ uint32_t plx__io_poll(struct plx__io *io)
 
 /* --- groups ----------------------------------------------------------------------------------- */
 
+static int check_group(const struct plx__io *io, uint32_t count, uint32_t bytes)
+{
+    if (!plx_is_pow2(count) || count > PLX_GROUP_BUFFERS_MAX)
+        return -EINVAL;
+    if (bytes == 0 || bytes % PLX_PAGE != 0 || bytes > PLX_POOL_BLOCK_MAX)
+        return -EINVAL;
+    /* All or nothing, as a carve is not undone: pages of alignment and a kernel ring included. */
+    size_t tables = count * (sizeof(void *) + sizeof(uint16_t)) + (count + 63) / 64 * 8;
+    size_t ring = (size_t)count * 16 + PLX_PAGE;
+    if (plx_arena_left(io->arena) < tables + ring + 3 * PLX_PAGE)
+        return -ENOMEM;
+    return plx_pool_available(io->pool, bytes) < count ? -ENOMEM : 0;
+}
+
 int plx__io_group_create(struct plx__io *io, uint32_t count, uint32_t bytes, uint16_t *out)
 {
     *out = 0;
-    if (!plx_is_pow2(count) || count > PLX_GROUP_BUFFERS_MAX)
-        return -EINVAL;
-    if (bytes == 0 || bytes % PLX_PAGE != 0 || bytes > INT32_MAX)
-        return -EINVAL;
-
+    int rc = check_group(io, count, bytes);
     uint16_t index = 0;
     while (index < PLX_GROUPS_MAX && io->groups[index].count != 0)
         index++;
-    if (index == PLX_GROUPS_MAX)
-        return -ENOSPC;
-
-    size_t words = (count + 63) / 64;
-    size_t total = (size_t)count * bytes;
-    size_t tables = words * sizeof(uint64_t) + count * sizeof(uint16_t);
-    /* All or nothing, as a carve is not undone: pages of alignment and a kernel ring included. */
-    size_t ring = (size_t)count * 16 + PLX_PAGE;
-    if (plx_arena_left(io->arena) < total + tables + ring + 3 * PLX_PAGE)
-        return -ENOMEM;
+    if (rc == 0 && index == PLX_GROUPS_MAX)
+        rc = -ENOSPC;
+    if (rc != 0)
+        return rc;
 
     struct plx__group *group = &io->groups[index];
-    group->base = plx_arena_carve(io->arena, total, PLX_PAGE);
+    *group = (struct plx__group){.bytes = bytes, .io = io, .index = index};
+    size_t words = (count + 63) / 64;
+    group->blocks = plx_arena_carve(io->arena, count * sizeof(void *), PLX_CACHE_LINE);
     group->out = plx_arena_carve(io->arena, words * sizeof(uint64_t), PLX_CACHE_LINE);
     group->free_ids = plx_arena_carve(io->arena, count * sizeof(uint16_t), PLX_CACHE_LINE);
-    if (group->base == NULL || group->out == NULL || group->free_ids == NULL)
+    if (group->blocks == NULL || group->out == NULL || group->free_ids == NULL)
         return -ENOMEM;
-    group->bytes = bytes;
+    for (uint32_t i = 0; i < count; i++)
+        group->blocks[i] = plx_pool_acquire(io->pool, bytes);
     group->count = count;
-    group->free_count = 0;
-    int rc = io->ops->group_open(io, index);
+    rc = io->ops->group_open(io, index);
     if (rc != 0) {
+        for (uint32_t i = 0; i < count; i++)
+            plx_pool_release(io->pool, group->blocks[i]);
         group->count = 0;
         return rc;
     }
@@ -307,7 +315,8 @@ int plx__io_group_create(struct plx__io *io, uint32_t count, uint32_t bytes, uin
     return 0;
 }
 
-void plx__io_group_release(struct plx__io *io, uint16_t index, uint16_t buffer_id)
+/* The buffer is no longer lent. */
+static inline struct plx__group *take_back(struct plx__io *io, uint16_t index, uint16_t buffer_id)
 {
     PLX_ASSERT(index < PLX_GROUPS_MAX);
     struct plx__group *group = &io->groups[index];
@@ -316,5 +325,54 @@ void plx__io_group_release(struct plx__io *io, uint16_t index, uint16_t buffer_i
     /* A buffer given back twice would be handed to two receives at once. */
     PLX_ASSERT((group->out[buffer_id / 64] & bit) != 0);
     group->out[buffer_id / 64] &= ~bit;
+    group->lent--;
+    return group;
+}
+
+void plx__io_group_release(struct plx__io *io, uint16_t index, uint16_t buffer_id)
+{
+    (void)take_back(io, index, buffer_id);
     io->ops->group_release(io, index, buffer_id);
+}
+
+static void refill(struct plx_pool_waiter *waiter, void *block, void *ctx);
+
+static PLX_COLD void wait_for_block(struct plx__group *group)
+{
+    int rc = plx_pool_waiter_arm(group->io->pool, &group->waiter, group->bytes, refill, group);
+    /* The pool has blocks of this size: the group was made of them. */
+    PLX_ASSERT(rc == 0);
+}
+
+/* Blocks have come to the pool: missing buffers are made up for. */
+static PLX_COLD void refill(struct plx_pool_waiter *waiter, void *block, void *ctx)
+{
+    struct plx__group *group = ctx;
+    struct plx__io *io = group->io;
+    (void)waiter;
+    do {
+        uint16_t id = group->free_ids[group->count - group->missing];
+        group->missing--;
+        group->blocks[id] = block;
+        io->ops->group_release(io, group->index, id);
+        block = group->missing != 0 ? plx_pool_acquire(io->pool, group->bytes) : NULL;
+    } while (block != NULL);
+    if (group->missing != 0)
+        wait_for_block(group);
+}
+
+void *plx__io_group_take(struct plx__io *io, uint16_t index, uint16_t buffer_id)
+{
+    struct plx__group *group = take_back(io, index, buffer_id);
+    void *taken = group->blocks[buffer_id];
+    group->blocks[buffer_id] = plx_pool_acquire(io->pool, group->bytes);
+    if (PLX_LIKELY(group->blocks[buffer_id] != NULL)) {
+        io->ops->group_release(io, index, buffer_id);
+        return taken;
+    }
+    group->missing++;
+    group->free_ids[group->count - group->missing] = buffer_id;
+    if (group->missing == 1)
+        wait_for_block(group);
+    return taken;
 }

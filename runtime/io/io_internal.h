@@ -19,6 +19,7 @@
 
 #include "alloc/arena.h"
 #include "alloc/base.h"
+#include "alloc/pool.h"
 #include "runtime/io/caps.h"
 #include "runtime/io/op.h"
 #include "runtime/settings/settings.h"
@@ -39,15 +40,25 @@ struct plx__completion {
     struct plx_event event;
 };
 
-/* Buffers from which receives take. Index of the first buffer is 0. */
+/*
+ * Buffers from which receives take: blocks of the pool, one for each id. An id is *lent* while the
+ * caller has its buffer, and *missing* from the taking of its block until the pool gives another.
+ */
 struct plx__group {
-    uint8_t *base;
+    void **blocks;  /* by id; of a missing one NULL */
     uint32_t count; /* 0: no such group */
     uint32_t bytes; /* of each buffer */
     uint32_t free_count;
-    uint16_t *free_ids; /* a stack; used where the backend, not the kernel, chooses */
-    void *ring;         /* the backend's: a kernel buffer ring */
-    uint64_t *out;      /* a bit per buffer: with the caller */
+    uint32_t missing;
+    uint32_t lent;
+    /* From the start a stack of free ids, where the backend, not the kernel, chooses; from the end
+     * one of missing ids. No id is on both. */
+    uint16_t *free_ids;
+    void *ring;    /* the backend's: a kernel buffer ring */
+    uint64_t *out; /* a bit per buffer: lent */
+    struct plx__io *io;
+    struct plx_pool_waiter waiter; /* armed while ids are missing */
+    uint16_t index;
 };
 
 /* The socket calls of set-up, so that a test or a simulated world can stand in. Negative errno. */
@@ -84,7 +95,7 @@ struct plx__io_ops {
     void (*cancel_all)(struct plx__io *io);
     /* A group was made: give its buffers to the kernel or fill `free_ids`. 0 or negative errno. */
     int (*group_open)(struct plx__io *io, uint16_t group);
-    /* One buffer of a group came home. */
+    /* One buffer of a group came home, or another block in its place. */
     void (*group_release)(struct plx__io *io, uint16_t group, uint16_t buffer_id);
     int64_t (*recv_now)(struct plx__io *io, int fd, void *buf, size_t len);
     int64_t (*send_now)(struct plx__io *io, int fd, const void *data, size_t len);
@@ -117,9 +128,10 @@ struct plx__io {
     const struct plx__net_calls *net;
     const char *mode; /* for people: "uring defer", "epoll" */
     struct plx_arena *arena;
-    uint16_t *fd_uses; /* ops that name the descriptor; top bit: a close waits */
-    uint32_t fd_limit; /* entries of fd_uses */
-    uint32_t caps;     /* PLX_CAP_ bits in use */
+    struct plx_pool *pool; /* of the reactor; made after the backend, before any group */
+    uint16_t *fd_uses;     /* ops that name the descriptor; top bit: a close waits */
+    uint32_t fd_limit;     /* entries of fd_uses */
+    uint32_t caps;         /* PLX_CAP_ bits in use */
     uint16_t home;
     bool refuses;    /* stopping: submit returns -ESHUTDOWN, but for closes */
     bool drained;    /* stopped: for closes too, as nobody would see them through */
@@ -174,6 +186,7 @@ void plx__io_cancel(struct plx__io *io, struct plx_op *op);
 uint32_t plx__io_poll(struct plx__io *io);
 int plx__io_group_create(struct plx__io *io, uint32_t count, uint32_t bytes, uint16_t *out);
 void plx__io_group_release(struct plx__io *io, uint16_t group, uint16_t buffer_id);
+void *plx__io_group_take(struct plx__io *io, uint16_t group, uint16_t buffer_id);
 
 /* recv(2) and send(2) by symbol with MSG_DONTWAIT (and MSG_NOSIGNAL); shared by the kernel
  * backends. */
@@ -203,7 +216,8 @@ static inline void plx__io_end(struct plx__io *io, struct plx_op *op, int32_t re
 static inline void *plx__group_lend(struct plx__group *group, uint16_t id)
 {
     group->out[id / 64] |= (uint64_t)1 << (id % 64);
-    return group->base + (size_t)id * group->bytes;
+    group->lent++;
+    return group->blocks[id];
 }
 
 /*

@@ -63,7 +63,7 @@ enum plx_op_state {
 
 /* Flags of an event. */
 #define PLX_EV_MORE   (1u << 0) /* not the last one of this op */
-#define PLX_EV_BUFFER (1u << 1) /* `buffer_id` is the caller's until plx_group_release */
+#define PLX_EV_BUFFER (1u << 1) /* `buffer_id` is lent until plx_group_release or _take */
 
 /* The offset that means the file's own position; for pipes and other things without one. */
 #define PLX_OFFSET_CURRENT UINT64_MAX
@@ -185,7 +185,7 @@ static inline void plx_op_recv(struct plx_op *op, int fd, void *buf, uint32_t le
  * (PLX_MULTISHOT is set; the op may end at any event, so re-arm when PLX_EV_MORE is missing). Each
  * event with result > 0 carries PLX_EV_BUFFER: give the buffer back by plx_group_release. Result
  * 0: the peer has ended its side. -ENOBUFS: the group is empty; the data waits in the socket;
- * submit again after a buffer came home. Source: io_uring_prep_recv_multishot(3).
+ * submit again after a buffer came home (plx_group_left). Source: io_uring_prep_recv_multishot(3).
  */
 static inline void plx_op_recv_group(struct plx_op *op, int fd, uint16_t group, plx_op_fn fn,
                                      void *ctx)
@@ -289,15 +289,35 @@ static inline enum plx_op_state plx_op_state(const struct plx_op *op)
 
 /*
  * Makes a group of `count` buffers (a power of two up to PLX_GROUP_BUFFERS_MAX) of `bytes` bytes
- * (a multiple of PLX_PAGE) from the reactor's arena, and gives its index. It lives as long as the
- * reactor. Cost: set-up. Errors: -EINVAL shapes; -ENOSPC PLX_GROUPS_MAX reached; -ENOMEM the arena
- * is exhausted.
+ * (a multiple of PLX_PAGE up to PLX_POOL_BLOCK_MAX), each a block of the reactor's pool, and gives
+ * its index. It lives as long as the reactor. Cost: set-up. Errors, after which nothing was taken:
+ * -EINVAL shapes; -ENOSPC PLX_GROUPS_MAX reached; -ENOMEM the pool has not so many blocks free, or
+ * the arena no room for the tables.
  */
 PLX_API PLX_MUST_CHECK int plx_group_create(struct plx_reactor *reactor, uint32_t count,
                                             uint32_t bytes, uint16_t *out);
 
-/* Gives a buffer back, exactly once per PLX_EV_BUFFER. Cost: hot; no system call. */
+/*
+ * Gives a buffer back, exactly once per PLX_EV_BUFFER, unless plx_group_take was called instead.
+ * Cost: hot; no system call.
+ */
 PLX_API void plx_group_release(struct plx_reactor *reactor, uint16_t group, uint16_t buffer_id);
+
+/*
+ * Takes a buffer for good, with PLX_EV_BUFFER and instead of plx_group_release: what was received
+ * stays where it is, without a copy. The group gets another block from the pool at once, or, while
+ * that is dry, as soon as a block comes home; until then it has a buffer less.
+ * Ownership: returns the block, the caller's until plx_pool_release to any reactor's pool.
+ * Cost: hot; no system call.
+ */
+PLX_API PLX_MUST_CHECK void *plx_group_take(struct plx_reactor *reactor, uint16_t group,
+                                            uint16_t buffer_id);
+
+/*
+ * How many buffers receives may still take: all but those that the caller has and those that wait
+ * for a block. Those that the kernel has filled in this very moment count as left.
+ */
+PLX_API uint32_t plx_group_left(const struct plx_reactor *reactor, uint16_t group);
 
 /* --- now: one plain non-blocking call on this core -------------------------------------------- */
 

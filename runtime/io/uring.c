@@ -65,7 +65,7 @@ static void fill_recv_group(struct uring *u, struct plx_op *op, struct io_uring_
     /* No buffer ring in this kernel: one buffer of the group for one receive. */
     uint16_t id = group->free_ids[--group->free_count];
     op->aux.offset = id;
-    sqe->addr = (uintptr_t)(group->base + (size_t)id * group->bytes);
+    sqe->addr = (uintptr_t)group->blocks[id];
     sqe->len = group->bytes;
 }
 
@@ -368,8 +368,8 @@ static void uring_group_release(struct plx__io *io, uint16_t index, uint16_t buf
         group->free_ids[group->free_count++] = buffer_id;
         return;
     }
-    io_uring_buf_ring_add(group->ring, group->base + (size_t)buffer_id * group->bytes, group->bytes,
-                          buffer_id, io_uring_buf_ring_mask(group->count), 0);
+    io_uring_buf_ring_add(group->ring, group->blocks[buffer_id], group->bytes, buffer_id,
+                          io_uring_buf_ring_mask(group->count), 0);
     io_uring_buf_ring_advance(group->ring, 1);
 }
 

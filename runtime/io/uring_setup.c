@@ -378,8 +378,7 @@ int plx__uring_group_open(struct plx__io *io, uint16_t index)
     io_uring_buf_ring_init(ring);
     int mask = io_uring_buf_ring_mask(group->count);
     for (uint32_t i = 0; i < group->count; i++)
-        io_uring_buf_ring_add(ring, group->base + (size_t)i * group->bytes, group->bytes,
-                              (uint16_t)i, mask, (int)i);
+        io_uring_buf_ring_add(ring, group->blocks[i], group->bytes, (uint16_t)i, mask, (int)i);
     io_uring_buf_ring_advance(ring, (int)group->count);
     group->ring = ring;
     return 0;

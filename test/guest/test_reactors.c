@@ -170,8 +170,7 @@ static size_t list_things(uint32_t index, struct thing *things)
     things[used++] = (struct thing){"mesh ring in", r->mesh.in[0], plx_cells_bytes(slots)};
     things[used++] =
         (struct thing){"last mesh ring", r->mesh.in[count - 1], plx_cells_bytes(slots)};
-    things[used++] =
-        (struct thing){"receive buffers", group->base, (size_t)group->count * group->bytes};
+    things[used++] = (struct thing){"receive buffer", group->blocks[0], group->bytes};
     if (group->ring != NULL)
         things[used++] = (struct thing){"buffer ring", group->ring, 16 * (size_t)group->count};
     things[used++] = (struct thing){"arena", r->arena->base, r->arena->bytes};

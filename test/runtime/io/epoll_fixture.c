@@ -10,6 +10,7 @@
 
 static struct plx_settings settings;
 static struct plx_arena arena;
+static struct plx_pool pool;
 
 int epoll_open_plain(struct plx__io **out, struct plx_diag *diag)
 {
@@ -31,10 +32,13 @@ int epoll_set_up(void **state)
     opts.thp = PLX_WANT_NO;
     opts.lock = PLX_WANT_NO;
     opts.bind = PLX_WANT_NO;
-    assert_int_equal(plx_arena_init(&arena, 1 << 20, PLX_NODE_ANY, &opts, NULL), 0);
+    assert_int_equal(plx_arena_init(&arena, 2 << 20, PLX_NODE_ANY, &opts, NULL), 0);
+    const struct plx_pool_quota quota = {{192}};
+    assert_int_equal(plx_pool_init(&pool, &arena, &quota, NULL, NULL), 0);
     seen_reset();
     struct plx__io *io = NULL;
     assert_int_equal(epoll_open_plain(&io, NULL), 0);
+    io->pool = &pool;
     *state = io;
     return 0;
 }

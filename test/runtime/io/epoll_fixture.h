@@ -6,7 +6,7 @@
 #include "runtime/io/io_internal.h"
 #include "test/runtime/io/seen.h"
 
-/* Opens a backend on an arena of 1 MiB, which is there since epoll_set_up. */
+/* Opens a backend on an arena of 2 MiB, which is there since epoll_set_up. */
 int epoll_open_plain(struct plx__io **out, struct plx_diag *diag);
 
 /* For cmocka: *state is a struct plx__io. Tearing down asserts that nothing is in flight. */

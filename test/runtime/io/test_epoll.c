@@ -328,6 +328,30 @@ static void turn_with_nobody_waiting_enters_no_kernel(void **state)
     close(pair[1]);
 }
 
+static int refuse_group(struct plx__io *io, uint16_t group)
+{
+    (void)io;
+    (void)group;
+    return -ENOMEM;
+}
+
+static void group_that_the_backend_refuses_gives_its_blocks_back(void **state)
+{
+    struct plx__io *io = *state;
+    const struct plx__io_ops *ops = io->ops;
+    struct plx__io_ops refusing = *ops;
+    refusing.group_open = refuse_group;
+    uint32_t before = plx_pool_available(io->pool, PLX_PAGE);
+    uint16_t group = 0;
+    io->ops = &refusing;
+    assert_int_equal(plx__io_group_create(io, 16, PLX_PAGE, &group), -ENOMEM);
+    assert_int_equal(plx_pool_available(io->pool, PLX_PAGE), before);
+    io->ops = ops;
+    assert_int_equal(plx__io_group_create(io, 16, PLX_PAGE, &group), 0);
+    assert_int_equal(group, 0);
+    assert_int_equal(plx_pool_available(io->pool, PLX_PAGE), before - 16);
+}
+
 static void receive_from_an_empty_group_ends_only_when_there_is_data(void **state)
 {
     struct plx__io *io = *state;
@@ -530,6 +554,7 @@ int main(void)
         CASE(collect_one_at_a_time_loses_nothing),
         CASE(ops_that_end_at_once_do_not_starve_those_that_wait),
         CASE(turn_with_nobody_waiting_enters_no_kernel),
+        CASE(group_that_the_backend_refuses_gives_its_blocks_back),
         CASE(receive_from_an_empty_group_ends_only_when_there_is_data),
         CASE(data_that_came_between_two_ops_is_found),
         CASE(hangup_wakes_both_directions),

@@ -335,6 +335,196 @@ static void receive_that_is_reset_ends_with_the_error(void **state)
     world_close_fd(world, pair[0]);
 }
 
+/* --- buffers taken for good ------------------------------------------------------------------- */
+
+static uint32_t small_in_use(struct world *world)
+{
+    struct plx_pool_stats stats;
+    plx_pool_read_stats(plx_reactor_pool(world->reactor), &stats);
+    return stats.classes[0].in_use;
+}
+
+/* Takes the buffer out of the group; the pool is to have another. */
+static void *take(struct keeper *keeper, unsigned index)
+{
+    struct held held = keeper->held[index];
+    keeper->held[index] = keeper->held[--keeper->held_count];
+    keeper->out[held.id] = false;
+    void *block = plx_group_take(keeper->world->reactor, keeper->group, held.id);
+    assert_ptr_equal(block, held.data);
+    return block;
+}
+
+#define TAKEN 100u
+
+static void taken_blocks_keep_their_contents_and_the_group_goes_on(void **state)
+{
+    struct world *world = *state;
+    struct keeper keeper;
+    open_group(&keeper, world);
+    uint32_t before = small_in_use(world);
+    assert_int_equal(before, BUFFERS);
+    int pair[2];
+    make_pair(SOCK_SEQPACKET, pair);
+    struct receiver receiver = {.keeper = &keeper, .fd = pair[0]};
+    struct held taken[TAKEN];
+    uint32_t sent = 0;
+    for (unsigned count = 0; count < TAKEN;) {
+        if (!receiver.armed)
+            arm(&receiver);
+        while (sent < TAKEN && send_message(pair[1], 0, sent))
+            sent++;
+        world_turn(world);
+        while (keeper.held_count > 0) {
+            taken[count] = keeper.held[0];
+            assert_ptr_equal(take(&keeper, 0), taken[count].data);
+            count++;
+        }
+        assert_int_equal(plx_group_left(world->reactor, keeper.group), BUFFERS);
+        assert_int_equal(small_in_use(world), before + count);
+    }
+    assert_int_equal(receiver.messages, TAKEN);
+    for (unsigned i = 0; i < TAKEN; i++) {
+        check_contents(&taken[i], 0);
+        plx_pool_release(plx_reactor_pool(world->reactor), (void *)(uintptr_t)taken[i].data);
+    }
+    assert_int_equal(small_in_use(world), before);
+    if (!receiver.armed)
+        arm(&receiver);
+    disarm(&receiver);
+    close(pair[1]);
+}
+
+/* Takes every free block of 4 KiB; returns how many. */
+static uint32_t drain_pool(struct world *world, void **blocks, uint32_t max)
+{
+    uint32_t count = 0;
+    void *block;
+    while ((block = plx_pool_acquire(plx_reactor_pool(world->reactor), BYTES)) != NULL) {
+        assert_true(count < max);
+        blocks[count++] = block;
+    }
+    return count;
+}
+
+static void group_is_refilled_as_blocks_come_home(void **state)
+{
+    struct world *world = *state;
+    struct plx_pool *pool = plx_reactor_pool(world->reactor);
+    struct keeper keeper;
+    static void *blocks[512];
+    open_group(&keeper, world);
+    uint32_t count = drain_pool(world, blocks, 512);
+    int pair[2];
+    make_pair(SOCK_SEQPACKET, pair);
+    struct receiver receiver = {.keeper = &keeper, .fd = pair[0]};
+    uint32_t sent = 0;
+    while (sent < BUFFERS + 4)
+        assert_true(send_message(pair[1], 0, sent++));
+    struct held taken[BUFFERS];
+    unsigned taken_count = 0;
+    /* It runs dry: nothing makes up for what is taken. */
+    while (receiver.starved == 0) {
+        if (!receiver.armed)
+            arm(&receiver);
+        world_turn(world);
+        while (keeper.held_count > 0) {
+            taken[taken_count++] = keeper.held[0];
+            (void)take(&keeper, 0);
+        }
+    }
+    assert_int_equal(taken_count, BUFFERS);
+    assert_int_equal(plx_group_left(world->reactor, keeper.group), 0);
+    /* Armed on an empty group it ends at once, as often as it is tried. */
+    for (unsigned i = 0; i < 3; i++) {
+        arm(&receiver);
+        WORLD_UNTIL(world, !receiver.armed);
+        assert_int_equal(receiver.last, -ENOBUFS);
+    }
+    /* One block comes home: the next turn gives it to the group, and one message can come. */
+    plx_pool_release(pool, blocks[--count]);
+    world_turn(world);
+    assert_int_equal(plx_group_left(world->reactor, keeper.group), 1);
+    arm(&receiver);
+    WORLD_UNTIL(world, receiver.messages == BUFFERS + 1);
+    /* All others: those that were taken, too, by whoever had them. */
+    for (unsigned i = 0; i < BUFFERS; i++) {
+        check_contents(&taken[i], 0);
+        plx_pool_release(pool, (void *)(uintptr_t)taken[i].data);
+    }
+    world_settle(world);
+    assert_int_equal(plx_group_left(world->reactor, keeper.group), BUFFERS - keeper.held_count);
+    while (receiver.messages < sent) {
+        if (!receiver.armed)
+            arm(&receiver);
+        world_turn(world);
+    }
+    while (count > 0)
+        plx_pool_release(pool, blocks[--count]);
+    while (keeper.held_count > 0)
+        give_back(&keeper, 0);
+    assert_int_equal(small_in_use(world), BUFFERS);
+    assert_null(plx__pool_check(pool));
+    if (!receiver.armed)
+        arm(&receiver);
+    disarm(&receiver);
+    close(pair[1]);
+}
+
+/* More than the pool has is under way, so that the group runs dry and recovers again and again. */
+static void group_dry_under_load_loses_nothing(void **state)
+{
+    struct world *world = *state;
+    struct plx_pool *pool = plx_reactor_pool(world->reactor);
+    struct keeper keeper;
+    static void *blocks[512];
+    static struct held taken[512];
+    open_group(&keeper, world);
+    uint32_t count = drain_pool(world, blocks, 512);
+    for (unsigned i = 0; i < 5; i++)
+        plx_pool_release(pool, blocks[--count]);
+    int pair[2];
+    make_pair(SOCK_SEQPACKET, pair);
+    struct receiver receiver = {.keeper = &keeper, .fd = pair[0]};
+    unsigned taken_count = 0;
+    uint32_t sent = 0;
+    while (receiver.messages < MESSAGES) {
+        while (sent < MESSAGES && send_message(pair[1], 0, sent))
+            sent++;
+        /* Also when it is known to be dry. */
+        bool left = plx_group_left(world->reactor, keeper.group) > 0;
+        if (!receiver.armed && (left || next_random(&keeper.random) % 4 == 0))
+            arm(&receiver);
+        world_turn(world);
+        while (keeper.held_count > 0) {
+            if (next_random(&keeper.random) % 2 == 0) {
+                give_back(&keeper, 0);
+                continue;
+            }
+            taken[taken_count++] = keeper.held[0];
+            (void)take(&keeper, 0);
+        }
+        /* Dry, it stays so for a while. */
+        while (taken_count > 0 && next_random(&keeper.random) % 8 == 0) {
+            struct held *held = &taken[--taken_count];
+            check_contents(held, 0);
+            plx_pool_release(pool, (void *)(uintptr_t)held->data);
+        }
+    }
+    assert_true(receiver.starved > 0);
+    while (taken_count > 0)
+        plx_pool_release(pool, (void *)(uintptr_t)taken[--taken_count].data);
+    while (count > 0)
+        plx_pool_release(pool, blocks[--count]);
+    world_settle(world);
+    assert_int_equal(plx_group_left(world->reactor, keeper.group), BUFFERS);
+    assert_int_equal(small_in_use(world), BUFFERS);
+    if (!receiver.armed)
+        arm(&receiver);
+    disarm(&receiver);
+    close(pair[1]);
+}
+
 static void create_refuses_bad_shapes_and_says_when_full(void **state)
 {
     struct world *world = *state;
@@ -345,7 +535,10 @@ static void create_refuses_bad_shapes_and_says_when_full(void **state)
     assert_int_equal(plx_group_create(reactor, 2 * PLX_GROUP_BUFFERS_MAX, BYTES, &group), -EINVAL);
     assert_int_equal(plx_group_create(reactor, 4, 0, &group), -EINVAL);
     assert_int_equal(plx_group_create(reactor, 4, 100, &group), -EINVAL);
+    assert_int_equal(plx_group_create(reactor, 1, PLX_POOL_BLOCK_MAX + PLX_PAGE, &group), -EINVAL);
     assert_int_equal(plx_group_create(reactor, 1024, BYTES, &group), -ENOMEM);
+    assert_int_equal(plx_group_create(reactor, PLX_GROUP_BUFFERS_MAX, BYTES, &group), -ENOMEM);
+    assert_int_equal(small_in_use(world), 0);
     bool seen[PLX_GROUPS_MAX] = {false};
     for (unsigned i = 0; i < PLX_GROUPS_MAX; i++) {
         assert_int_equal(plx_group_create(reactor, 1, BYTES, &group), 0);
@@ -364,6 +557,9 @@ int main(void)
         WORLD_CASE(end_of_the_peer_is_zero_without_a_buffer),
         WORLD_CASE(receive_cancelled_many_times_keeps_every_buffer),
         WORLD_CASE(receive_that_is_reset_ends_with_the_error),
+        WORLD_CASE(taken_blocks_keep_their_contents_and_the_group_goes_on),
+        WORLD_CASE(group_is_refilled_as_blocks_come_home),
+        WORLD_CASE(group_dry_under_load_loses_nothing),
         WORLD_CASE(create_refuses_bad_shapes_and_says_when_full),
     };
     return run_modes(cases, sizeof(cases) / sizeof(*cases));
