@@ -8,7 +8,7 @@
 
 #include "alloc/bytes.h"
 #include "alloc/segbuf.h"
-#include "tools/bench/bench.h"
+#include "tools/bench/pool.h"
 
 /* Operations in a sample. */
 #define BLOCK 256u
@@ -223,7 +223,12 @@ int plx_bench_bytes(struct plx_bench *bench)
     int rc = 0;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]) && rc == 0; i++) {
         const struct plx_bench_case what = {
-            .bench = "pool", .name = cases[i].name, .what = cases[i].what, .block = BLOCK};
+            .bench = "pool",
+            .name = cases[i].name,
+            .what = cases[i].what,
+            .block = BLOCK,
+            .slice_us = PLX_BENCH_POOL_SLICE_US,
+        };
         const struct plx_bench_subject subject = {
             .name = "pollux",
             .run = cases[i].run,

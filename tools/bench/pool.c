@@ -287,7 +287,12 @@ static int measure_all_local(struct plx_bench *bench, const struct set *set)
     int rc = 0;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]) && rc == 0; i++) {
         const struct plx_bench_case what = {
-            .bench = "pool", .name = cases[i].name, .what = cases[i].what, .block = BLOCK};
+            .bench = "pool",
+            .name = cases[i].name,
+            .what = cases[i].what,
+            .block = BLOCK,
+            .slice_us = PLX_BENCH_POOL_SLICE_US,
+        };
         rc = measure_local(bench, set, &what, cases[i].bytes, cases[i].held);
     }
     return rc;

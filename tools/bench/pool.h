@@ -9,6 +9,9 @@
 #include "tools/bench/bench.h"
 #include "tools/bench/heap.h"
 
+/* Of slices on one thread: enough for a hundred thousand operations and more. */
+#define PLX_BENCH_POOL_SLICE_US 6000u
+
 /* Slots of the rings by which blocks change hands, as many as the mesh has for each pair. */
 #define PLX_BENCH_HANDS 256u
 
