@@ -22,7 +22,7 @@ LIBDIR   ?= $(PREFIX)/lib
 INCDIR   ?= $(PREFIX)/include
 MANDIR   ?= $(PREFIX)/share/man
 CFLAGS   ?= -O2 -g
-BENCH    ?= c2c ring uring tcp mesh
+BENCH    ?= all
 version_part = $(shell awk '$$2 == "PLX_VERSION_$(1)" { print $$3 }' alloc/base.h)
 SOMAJOR  := $(call version_part,MAJOR)
 VERSION  := $(SOMAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
