@@ -11,8 +11,7 @@ static void echo(struct plx_tcp *stream, const void *data, size_t len, void *ctx
 
 static void end(struct plx_tcp *stream, int reason, void *serving)
 {
-    (void)stream, (void)reason;
-    *(bool *)serving = false;
+    (void)stream, (void)reason, *(bool *)serving = false;
 }
 
 int main(int argc, char **argv) /* embed [ADDRESS]: serves one connection, or 0.1 s without */
@@ -27,6 +26,7 @@ int main(int argc, char **argv) /* embed [ADDRESS]: serves one connection, or 0.
     struct plx_diag diag;
     plx_settings_init(&settings);
     if (plx_settings_set(&settings, "pin", "try", &diag) < 0 || /* this thread is not pinned */
+        plx_settings_load_env(&settings, NULL, &diag, NULL, NULL) < 0 || /* POLLUX_* */
         plx_runtime_create(&settings, NULL, &runtime, &diag) < 0 ||
         plx_reactor_adopt(runtime, 0, &reactor, &diag) < 0 ||
         plx_addr_parse(&addr, argc > 1 ? argv[1] : "127.0.0.1:0", &diag) < 0 ||
