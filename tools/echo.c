@@ -20,10 +20,13 @@ int plx_echo_parse_addr(struct plx_addr *addr, const char *text, int port, struc
     int length = snprintf(whole, sizeof(whole), bare_ipv6 ? "[%s]:%d" : "%s:%d", text, port);
     if (length < 0 || (size_t)length >= sizeof(whole) || text[0] == '\0')
         return result;
-    /* Where adding a port does not help, the first error, of what was typed, is the one to tell. */
+    /*
+     * Where adding a port does not help, the first error, of what was typed, is the one to tell,
+     * unless all that it says is that a port is missing.
+     */
     struct plx_diag second;
     int again = plx_addr_parse(addr, whole, &second);
-    if (again == -ENODEV && diag != NULL)
+    if (again < 0 && diag != NULL && (again == -ENODEV || strchr(text, ':') == NULL))
         *diag = second;
     return again == -EINVAL ? result : again;
 }

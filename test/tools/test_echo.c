@@ -466,6 +466,7 @@ static void server_bad_command_lines_end_with_2(void **state)
         {"pollux echo server --receive both", 2, NULL, "one of ring|spin"},
         {"pollux echo server --reactors 0", 2, NULL, "from 1 to 256"},
         {"pollux echo server --addr 300.0.0.1", 2, NULL, "300.0.0.1"},
+        {"pollux echo server --addr nowhere", 2, NULL, "names other than localhost are not looked"},
         {"pollux echo server --addr example.org:80", 2, NULL, "example.org"},
         {"pollux echo server --addr 127.0.0.1:80 --port 81", 2, NULL, "differs from the port"},
         {"POLLUX_IDLE=block pollux echo server", 2, NULL, "POLLUX_IDLE"},
