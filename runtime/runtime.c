@@ -77,7 +77,11 @@ static int take_settings(struct plx_runtime *rt, const struct plx_settings *sett
         return 0;
     }
     plx_settings_init(&rt->settings);
-    return plx_settings_load_env(&rt->settings, NULL, diag, say_warning, &rt->opts);
+    int rc = plx_settings_load_env(&rt->settings, NULL, diag, NULL, NULL);
+    /* Again, as only now it is known whether warnings are wanted (POLLUX_LOG). */
+    if (rc == 0 && rt->settings.log >= PLX_LOG_WARN)
+        rc = plx_settings_load_env(&rt->settings, NULL, diag, say_warning, &rt->opts);
+    return rc;
 }
 
 /* The struct's fields can be written without the parser's checks: the loop would meet nonsense. */

@@ -120,6 +120,7 @@ static void forget_environment(void)
 {
     unsetenv("POLLUX_RING_ENTRIES");
     unsetenv("POLLUX_RING_ENTRYS");
+    unsetenv("POLLUX_LOG");
     unsetenv("POLLUX_STRICT");
 }
 
@@ -155,6 +156,11 @@ static void create_without_settings_reads_the_environment(void **state)
     plx_runtime_destroy(rt);
     assert_int_equal(plx_load_relaxed(&log.count), 1);
     assert_int_equal(rt_lines_with(&log, "POLLUX_RING_ENTRIES"), 1);
+
+    setenv("POLLUX_LOG", "error", 1);
+    assert_int_equal(plx_runtime_create(NULL, &opts, &rt, NULL), 0);
+    plx_runtime_destroy(rt);
+    assert_int_equal(plx_load_relaxed(&log.count), 1);
 
     setenv("POLLUX_STRICT", "1", 1);
     expect_create_error(NULL, -ENOENT, "POLLUX_RING_ENTRYS", "POLLUX_RING_ENTRIES");
