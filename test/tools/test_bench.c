@@ -171,13 +171,16 @@ static void json_of_queues_and_mesh_keeps_the_contract(void **state)
     json_decref(root);
 }
 
-static void json_of_rings_keeps_the_contract(void **state)
+static void json_of_rings_and_tcp_keeps_the_contract(void **state)
 {
     (void)state;
-    json_t *root = run_json("pollux bench uring --quick --rounds 1 --json -");
+    json_t *root = run_json("pollux bench uring tcp --quick --rounds 1 --json -");
     assert_non_null(find_row(root, "uring", "publish_1", "pollux"));
     assert_non_null(find_row(root, "uring", "idle_turn", "liburing"));
     assert_non_null(find_row(root, "uring", "nop_defer", "liburing"));
+    assert_non_null(find_row(root, "tcp", "rtt_64B", "pollux"));
+    assert_non_null(find_row(root, "tcp", "rtt_64B", "raw"));
+    assert_non_null(find_row(root, "tcp", "rate_300", "epoll"));
     json_decref(root);
 }
 
@@ -523,7 +526,7 @@ int main(void)
         cmocka_unit_test(allocator_that_cannot_be_loaded_is_named_and_left_out),
         cmocka_unit_test(memory_that_cannot_be_had_leaves_rows_null_with_the_reason),
         cmocka_unit_test(json_of_queues_and_mesh_keeps_the_contract),
-        cmocka_unit_test(json_of_rings_keeps_the_contract),
+        cmocka_unit_test(json_of_rings_and_tcp_keeps_the_contract),
         cmocka_unit_test(peer_that_is_not_installed_is_named_and_left_out),
         cmocka_unit_test(row_names_the_cores_that_were_chosen),
         cmocka_unit_test(two_core_cases_on_one_core_are_null_and_no_failure),
