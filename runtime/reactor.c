@@ -171,9 +171,7 @@ struct plx_reactor *plx_reactor_self(void)
     return current;
 }
 
-/* --- ops and posts: the reactor's face of what it holds
- * -------------------------------------------------------
- */
+/* --- ops and posts: handed to what the reactor holds ------------------------------------------ */
 
 int plx_op_submit(struct plx_reactor *r, struct plx_op *op)
 {
