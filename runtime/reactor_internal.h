@@ -99,13 +99,12 @@ struct plx_reactor {
     struct plx__mesh mesh;              /* knows `count` reactors and the `index` of this one */
     int cpu;
     int node;
-    bool yields; /* the idle policy: sched_yield rather than nothing */
+    bool yields; /* the idle policy: sched_yield(2) rather than a pause of the core */
     bool adopted;
     bool gaps; /* time passes between turns: it yields, or its thread has other things to do */
     uint32_t hot_max;
     uint64_t stall_ticks;
     double ticks_per_ns;
-    uint64_t began_ticks;
     struct plx_arena *arena;
     uint32_t downgrades;    /* lines of explain that tell of something not got */
     const char *pin_note;   /* what of pinning was not got; empty when all was */
