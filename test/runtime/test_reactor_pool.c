@@ -211,6 +211,13 @@ static void frees_to_a_home_that_has_ended_are_dropped(void **state)
     plx_runtime_destroy(rt);
 }
 
+/*
+ * What did not end is never freed. That it stays reachable tells a leak detector that it is meant; a
+ * static pointer that nobody reads would be optimised away.
+ */
+extern struct plx_runtime *lost;
+struct plx_runtime *lost;
+
 static void abandon_with_a_peer_that_does_not_read_says_so(void **state)
 {
     (void)state;
@@ -222,10 +229,7 @@ static void abandon_with_a_peer_that_does_not_read_says_so(void **state)
     assert_int_equal(plx_reactor_abandon(away, 10000000), -ETIMEDOUT);
     rt_abandon(home);
     plx_runtime_destroy(rt);
-    /* It stays, and reachable, which tells a leak detector that this is meant. */
-    static struct plx_runtime *lost;
     lost = rt;
-    assert_ptr_equal(lost, rt);
 }
 
 /* --- two threads ------------------------------------------------------------------------------ */
