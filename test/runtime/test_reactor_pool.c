@@ -212,8 +212,8 @@ static void frees_to_a_home_that_has_ended_are_dropped(void **state)
 }
 
 /*
- * What did not end is never freed. That it stays reachable tells a leak detector that it is meant; a
- * static pointer that nobody reads would be optimised away.
+ * What did not end is never freed. That it stays reachable tells a leak detector that it is meant;
+ * a static pointer that nobody reads would be optimised away.
  */
 extern struct plx_runtime *lost;
 struct plx_runtime *lost;
