@@ -18,6 +18,7 @@ const struct plx_bench_budget plx_bench_budgets[] = {
     {"uring", "cancel", "pollux", NULL, 60},
     {"uring", "nop_defer", "pollux", "liburing", 1.10},
     {"uring", "nop_sqpoll", "pollux", "liburing", 1.10},
+    {"uring", "histogram_record", "pollux", NULL, 10},
     {"tcp", "rtt_64B", "pollux", "raw", 1.05},
     {"tcp", "rtt_64B", "pollux", "epoll", 0.92},
     {"tcp", "rate_1", "pollux", "epoll", 1.00},

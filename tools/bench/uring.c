@@ -467,5 +467,7 @@ int plx_bench_uring(struct plx_bench *bench)
         what.bench = "uring";
         rc = measure(bench, &what, cases[i].kind, cases[i].work);
     }
+    if (rc == 0)
+        rc = plx_bench_record(bench);
     return rc;
 }

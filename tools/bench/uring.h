@@ -50,4 +50,7 @@ struct plx_bench_subject plx_bench_liburing(struct plx_bench *bench, enum plx_be
                                             enum plx_bench_ring_work work);
 void plx_bench_liburing_free(const struct plx_bench_subject *subject);
 
+/* In record.c: what it costs to record a value in a histogram, beside the costs of a turn. */
+int plx_bench_record(struct plx_bench *bench);
+
 #endif
