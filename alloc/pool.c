@@ -75,7 +75,7 @@ struct plx_pool_needs plx_pool_measure(const struct plx_pool_quota *quota,
 
 int plx_pool_quota_split(struct plx_pool_quota *quota, uint64_t bytes)
 {
-    static const unsigned char shares[PLX_POOL_CLASSES] = {12, 2, 4, 2, 6, 2, 2, 1, 1};
+    static const unsigned char shares[PLX_POOL_CLASSES] = {12, 2, 6, 2, 6, 1, 1, 1, 1};
     const uint64_t shares_all = 32;
 
     memset(quota, 0, sizeof(*quota));

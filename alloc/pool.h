@@ -192,10 +192,10 @@ PLX_EXTERN_C_BEGIN
 
 /*
  * Divides `bytes` into a quota, its tables included: three eighths for blocks of 4 KiB, three
- * sixteenths for 64 KiB (the sizes that receives use), an eighth for 16 KiB (send queues), a
- * sixteenth for each other class, of which the two largest have half. What is too little for one
- * block of a class goes to the next smaller one, so that small budgets have no large blocks and
- * less than one 4 KiB page is left over.
+ * sixteenths for 64 KiB (the sizes that receives use) and for 16 KiB (send queues), a sixteenth for
+ * 8 and for 32 KiB, half of that for each larger class. What is too little for one block of a class
+ * goes to the next smaller one, so that small budgets have no large blocks and less than one 4 KiB
+ * page is left over.
  * Any thread. Cost: set-up. Errors: -EINVAL: not enough for one block of 4 KiB, or more than
  * PLX_ARENA_BYTES_MAX; the quota is all zero then.
  */

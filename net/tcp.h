@@ -23,6 +23,7 @@
 #define POLLUX_TCP_H
 
 #include "alloc/base.h"
+#include "alloc/bytes.h"
 #include "net/addr.h"
 #include "runtime/io/op.h"
 #include "runtime/settings/settings.h"
@@ -54,7 +55,7 @@ struct plx_tcp_handler {
     void (*on_accept)(struct plx_tcp *stream, void *ctx);
     /* plx_tcp_connect has succeeded. */
     void (*on_connect)(struct plx_tcp *stream, void *ctx);
-    /* `len` > 0 bytes came in; `data` is borrowed until return. */
+    /* `len` > 0 bytes came in; `data` is borrowed until return, but see plx_tcp_hold. */
     void (*on_data)(struct plx_tcp *stream, const void *data, size_t len, void *ctx);
     /* After a write that took less than all: half of the queue or more is free again. */
     void (*on_writable)(struct plx_tcp *stream, void *ctx);
@@ -74,6 +75,11 @@ struct plx_tcp_handler {
 /* Options of listeners and streams; fill by plx_tcp_opts_init, then change. */
 struct plx_tcp_opts {
     enum plx_recv_mode receive; /* PLX_RECV_RING */
+    /*
+     * 4096: bytes of the buffers that the ring receives into, 4096 for many streams with little
+     * each, or 65536 for few with much. Hot streams read up to 65536 at a time whatever it says.
+     */
+    uint32_t receive_bytes;
     bool nodelay;               /* true: small writes leave at once (TCP_NODELAY) */
     uint32_t backlog;           /* 4096: connections that wait to be accepted; net.core.somaxconn
                                    cuts it */
@@ -197,11 +203,28 @@ PLX_API size_t plx_tcp_queued(const struct plx_tcp *stream);
 
 /*
  * No on_data until plx_tcp_resume. The peer is throttled by TCP once the kernel's buffer is full;
- * what the ring had taken before is kept and delivered first. The peer's end is noticed after the
- * resume. Legal at any time; twice is once.
+ * what the ring had taken before is kept, small pieces in common buffers, and delivered first. The
+ * peer's end is noticed after the resume. Legal at any time; twice is once.
  */
 PLX_API void plx_tcp_pause(struct plx_tcp *stream);
 PLX_API void plx_tcp_resume(struct plx_tcp *stream);
+
+/*
+ * Keeps bytes that on_data was given beyond its return, as counted bytes: as often as wanted, each
+ * time all of them or a part. PLX_BYTES_PACK_MAX bytes or more share the buffer that they were
+ * received into, without a copy, and the ring gets another from the pool; unless so little was in
+ * the buffer (less than an eighth, of which a hot stream's 64 KiB is the common case) that it would
+ * be pinned for it: then, and when fewer are kept, they are copied.
+ * Shapes: inside this stream's on_data; `data` and `len` lie within what it was given.
+ * Ownership: *out is overwritten and the caller's, to be given back by plx_bytes_release with
+ * plx_reactor_bytes of the releasing thread's reactor; it outlives the stream, not the reactor.
+ * Cost: hot; a few stores, or a copy.
+ * Errors: -ENOMEM the pool is dry; *out is empty. Nothing is lost: if the stream is paused when
+ * on_data returns, the bytes from `data` on are given again, at first, after plx_tcp_resume, best
+ * called when others have been released. Until it returns, no more can be held.
+ */
+PLX_API PLX_MUST_CHECK int plx_tcp_hold(struct plx_tcp *stream, const void *data, size_t len,
+                                        struct plx_bytes *out);
 
 /*
  * Changes how the stream receives; no byte is lost or out of order. Errors: -ENOSPC the reactor
@@ -259,6 +282,7 @@ struct plx_tcp_stats {
     uint64_t hot_refused;    /* streams that were to be hot beyond POLLUX_HOT_MAX */
     uint64_t expired;        /* messages of plx_tcp_write_before that were dropped */
     uint64_t recv_starved;   /* times that a receive found no buffer */
+    uint64_t holds_refused;  /* plx_tcp_hold found the pool dry */
     uint64_t send_starved;   /* writes cut as blocks had run out */
     uint64_t streams;        /* now */
     uint64_t listeners;      /* now */

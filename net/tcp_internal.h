@@ -2,9 +2,9 @@
 /*
  * The inside of TCP, for the tcp_*.c files.
  *
- * Words. The *net* is the per-reactor state: slabs of streams and listeners, blocks of send queues,
- * the group that rings receive into. A *block* is a piece of a send queue. A buffer is *held* when
- * the ring filled it and a paused stream cannot take it yet. To *settle* a stream is to bring what
+ * Words. The *net* is the per-reactor state: slabs of streams and listeners, the groups that rings
+ * receive into. A *block* is a piece of a send queue. A buffer is *held back* when the ring filled
+ * it and a paused stream cannot take it yet. To *settle* a stream is to bring what
  * it does (its ops, poller, timer) in line with what it should do (its fields); that happens in a
  * deferred call at the turn's end, so the functions of the public header only change fields.
  *
@@ -22,10 +22,12 @@
 
 #define PLX__BLOCK_BYTES   16384u
 #define PLX__BLOCK_ROOM    (PLX__BLOCK_BYTES - 16u)
-#define PLX__SCRATCH_BYTES 65536u
-#define PLX__BUFFER_BYTES  4096u
-#define PLX__BUFFERS_MIN   8u
+#define PLX__HOT_BYTES     65536u
+#define PLX__SMALL_BYTES   4096u
+#define PLX__LARGE_BYTES   65536u
 #define PLX__BUFFERS_MAX   4096u
+/* Of a buffer with less than this part of it filled nothing is shared or held back by itself. */
+#define PLX__PIN_PART      8u
 #define PLX__NO_BUFFER     0xffffu
 
 /* A place in a ring of places; a list's own link is its head. */
@@ -92,11 +94,44 @@ struct plx__dated_ring {
 };
 PLX_STATIC_ASSERT(sizeof(struct plx__dated_ring) <= PLX__BLOCK_ROOM, "dated messages fit a block");
 
-/* A held buffer; by its id. */
+/* A buffer held back; by its id. */
 struct plx__held {
     uint8_t *data;
     uint32_t len;
     uint16_t next;
+};
+
+/* A group, made when the first stream wants buffers of its size, and who waits for it. */
+struct plx__buffers {
+    struct plx__net *net;
+    struct plx__held *held;
+    uint32_t held_room;  /* entries of `held` */
+    uint32_t held_count; /* buffers held back */
+    uint32_t count;      /* 0: it is not made yet */
+    uint32_t bytes;      /* of each */
+    uint16_t group;
+    struct plx__link starved; /* streams that wait for a buffer */
+    struct plx__deferred rearm;
+};
+
+/* Where bytes lie that a stream is given. */
+enum plx__origin {
+    PLX__FROM_RING, /* a buffer of its group */
+    PLX__FROM_HOT,  /* the block that hot streams read into */
+    PLX__FROM_KEPT  /* a block of the stream's own */
+};
+
+/* What on_data is being given, for plx_tcp_hold. */
+struct plx__given {
+    struct plx_tcp *stream; /* NULL outside of on_data */
+    const uint8_t *data;
+    size_t len;
+    const uint8_t *refused; /* from here on nothing could be held; NULL: all could */
+    uint32_t room;          /* bytes of the buffer */
+    uint16_t id;            /* PLX__FROM_RING */
+    uint8_t origin;
+    bool taken; /* the buffer is out of its origin's hands: `whole` has it */
+    struct plx_bytes whole;
 };
 
 enum plx__tcp_phase {
@@ -140,11 +175,14 @@ struct plx_tcp {
     struct plx_op recv_op;
     struct plx__deferred deferred;
     struct plx_poller poller;
-    /* Held buffers. */
+    struct plx__buffers *buffers; /* that the ring receives into */
+    /* Held back: what is left of a block that it read while hot, then buffers. */
+    uint8_t *kept_data;
+    uint32_t kept_len; /* 0: none */
     uint16_t held_first;
     uint16_t held_last;
     int32_t reason;
-    struct plx__link for_buffer; /* in net->starved: waits for a receive buffer */
+    struct plx__link for_buffer; /* in buffers->starved: waits for a receive buffer */
     struct plx__link for_block;  /* in net->cut: waits for a block */
     /* Times. */
     struct plx_timer timer;
@@ -187,22 +225,20 @@ struct plx__slab {
 
 struct plx__net {
     struct plx_reactor *reactor;
+    struct plx_pool *pool;
+    struct plx_bytes_home *home;
+    struct plx__given given;
+    uint8_t *hot_block; /* where hot streams are read into; NULL until the first, or being dry */
+    uint32_t hot_bytes; /* of it; 0: there was no hot stream yet */
+    bool hot_dry;
+    bool stopping;
     const struct plx__net_calls *calls;
     struct plx_tcp *stream_free;
     struct plx__slab *slabs;
-    struct plx__block *block_free;
-    uint32_t block_free_count;
-    uint32_t block_count;     /* carved */
-    uint32_t block_max;       /* that may be */
-    struct plx__link cut;     /* streams that wait for blocks */
-    struct plx__link starved; /* streams that wait for receive buffers */
-    struct plx__deferred rearm;
-    uint8_t *scratch; /* where hot streams are read into; NULL until the first */
-    struct plx__held *held;
-    uint32_t held_count;
-    uint32_t buffer_count; /* of the group; 0: it is not made yet */
-    uint16_t group;
-    bool stopping;
+    struct plx__link cut; /* streams that wait for blocks */
+    struct plx_pool_waiter block_waiter; /* armed while some do */
+    struct plx__buffers small;
+    struct plx__buffers large;
     uint32_t waiting_listeners; /* those whose timer is armed */
     struct plx__link listeners;
     struct plx_tcp_listener *listener_free;
@@ -222,9 +258,11 @@ PLX_COLD int plx__net_prepare(struct plx_reactor *reactor, const struct plx_tcp_
 struct plx__block *plx__block_take(struct plx__net *net);
 void plx__block_give(struct plx__net *net, struct plx__block *block);
 /* Whether `count` blocks are there to take. */
-bool plx__block_has(struct plx__net *net, uint32_t count);
-/* Makes what hot streams are read into. 0 or -ENOMEM. */
-PLX_COLD int plx__net_prepare_spin(struct plx__net *net);
+bool plx__block_has(const struct plx__net *net, uint32_t count);
+/* The stream is settled when there is a block again. */
+void plx__block_wait(struct plx_tcp *stream);
+/* Gets the block that hot streams are read into. 0 or -ENOMEM. */
+int plx__net_prepare_spin(struct plx__net *net);
 /* A zeroed stream or NULL. */
 struct plx_tcp *plx__stream_take(struct plx__net *net);
 void plx__stream_give(struct plx__net *net, struct plx_tcp *stream);
@@ -281,7 +319,12 @@ void plx__send_drop(struct plx_tcp *stream);
 
 /* --- tcp_recv.c ------------------------------------------------------------------------------- */
 
-/* Delivers what is held, as long as the stream takes it. */
+/* Whether bytes have come that it was not given yet. */
+static inline bool plx__recv_holds_back(const struct plx_tcp *stream)
+{
+    return stream->held_first != PLX__NO_BUFFER || stream->kept_len != 0;
+}
+/* Delivers what is held back, as long as the stream takes it. */
 void plx__recv_deliver_held(struct plx_tcp *stream);
 /* Brings op and poller in line with mode, pause and phase. */
 void plx__recv_settle(struct plx_tcp *stream);

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* What the streams of one reactor share: memory in slabs and blocks, and the reactor's stop. */
+/* What the streams of one reactor share: slabs, the pool's blocks, and the reactor's stop. */
 #include <errno.h>
 #include <string.h>
 
 #include "net/tcp_internal.h"
-
-#define BLOCKS_A_STEP 8u
 
 /* --- options ---------------------------------------------------------------------------------- */
 
@@ -14,6 +12,7 @@ void plx_tcp_opts_init(struct plx_tcp_opts *opts)
     const uint64_t second = 1000000000u;
     *opts = (struct plx_tcp_opts){
         .receive = PLX_RECV_RING,
+        .receive_bytes = PLX__SMALL_BYTES,
         .nodelay = true,
         .backlog = 4096,
         .streams_max = 65536,
@@ -29,6 +28,8 @@ static PLX_COLD int check_opts(const struct plx_tcp_opts *opts, struct plx_diag 
     const char *what = NULL;
     if (opts->receive != PLX_RECV_RING && opts->receive != PLX_RECV_SPIN)
         what = "receive";
+    else if (opts->receive_bytes != PLX__SMALL_BYTES && opts->receive_bytes != PLX__LARGE_BYTES)
+        what = "receive_bytes";
     else if (opts->backlog == 0 || opts->backlog > INT32_MAX)
         what = "backlog";
     else if (opts->streams_max == 0)
@@ -74,42 +75,59 @@ static PLX_COLD struct plx__net *net_of(struct plx_reactor *reactor)
     memset(net, 0, sizeof(*net));
     net->reactor = reactor;
     net->calls = plx__reactor_io(reactor)->net;
-    /* A quarter of the arena: the other parts of a program want memory too. */
-    size_t blocks = arena->bytes / 4 / PLX__BLOCK_BYTES;
-    net->block_max = blocks < UINT32_MAX ? (uint32_t)blocks : UINT32_MAX;
+    net->pool = plx_reactor_pool(reactor);
+    net->home = plx_reactor_bytes(reactor);
+    net->small.net = net;
+    net->small.bytes = PLX__SMALL_BYTES;
+    plx__list_init(&net->small.starved);
+    net->large.net = net;
+    net->large.bytes = PLX__LARGE_BYTES;
+    plx__list_init(&net->large.starved);
     plx__list_init(&net->cut);
-    plx__list_init(&net->starved);
     plx__list_init(&net->listeners);
     plx__stopper_add(reactor, &net->stopper, follow_stop, net);
     *slot = net;
     return net;
 }
 
-static PLX_COLD int prepare_ring(struct plx__net *net)
+/* Half of the blocks that are free now: the other half makes up for those that are taken. */
+static PLX_COLD int prepare_ring(struct plx__buffers *buffers)
 {
-    if (net->buffer_count != 0)
+    struct plx__net *net = buffers->net;
+    if (buffers->count != 0)
         return 0;
-    struct plx_arena *arena = plx_reactor_arena(net->reactor);
-    uint32_t count = PLX__BUFFERS_MIN;
-    while (count < PLX__BUFFERS_MAX && (size_t)count * 2 * PLX__BUFFER_BYTES <= arena->bytes / 16)
+    uint32_t half = plx_pool_available(net->pool, buffers->bytes) / 2;
+    uint32_t most = buffers->held != NULL ? buffers->held_room : PLX__BUFFERS_MAX;
+    uint32_t count = 1;
+    if (half == 0)
+        return -ENOMEM;
+    while (count * 2 <= half && count * 2 <= most)
         count *= 2;
 
-    if (net->held == NULL)
-        net->held = plx_arena_carve(arena, count * sizeof(*net->held), PLX_CACHE_LINE);
-    if (net->held == NULL)
+    if (buffers->held == NULL) {
+        buffers->held = plx_arena_carve(plx_reactor_arena(net->reactor),
+                                        count * sizeof(*buffers->held), PLX_CACHE_LINE);
+        buffers->held_room = count;
+    }
+    if (buffers->held == NULL)
         return -ENOMEM;
-    int rc = plx_group_create(net->reactor, count, PLX__BUFFER_BYTES, &net->group);
+    int rc = plx_group_create(net->reactor, count, buffers->bytes, &buffers->group);
     if (rc == 0)
-        net->buffer_count = count;
+        buffers->count = count;
     return rc;
 }
 
-PLX_COLD int plx__net_prepare_spin(struct plx__net *net)
+int plx__net_prepare_spin(struct plx__net *net)
 {
-    if (net->scratch == NULL)
-        net->scratch =
-            plx_arena_carve(plx_reactor_arena(net->reactor), PLX__SCRATCH_BYTES, PLX_PAGE);
-    return net->scratch != NULL ? 0 : -ENOMEM;
+    /* A small arena may have no block so large. */
+    uint32_t bytes = net->hot_bytes != 0 ? net->hot_bytes : PLX__HOT_BYTES;
+    while (net->hot_block == NULL && bytes >= PLX_POOL_BLOCK_MIN) {
+        net->hot_block = plx_pool_acquire(net->pool, bytes);
+        if (net->hot_block != NULL)
+            net->hot_bytes = bytes;
+        bytes /= 2;
+    }
+    return net->hot_block != NULL ? 0 : -ENOMEM;
 }
 
 PLX_COLD int plx__net_prepare(struct plx_reactor *reactor, const struct plx_tcp_opts *opts,
@@ -124,54 +142,33 @@ PLX_COLD int plx__net_prepare(struct plx_reactor *reactor, const struct plx_tcp_
     if (net->stopping)
         return plx_diag_set(diag, -ESHUTDOWN, "reactor", "the reactor is stopping");
     /* For hot streams too: beyond POLLUX_HOT_MAX they receive by ring. */
-    rc = prepare_ring(net);
+    rc = prepare_ring(opts->receive_bytes == PLX__LARGE_BYTES ? &net->large : &net->small);
     if (rc == 0 && opts->receive == PLX_RECV_SPIN)
         rc = plx__net_prepare_spin(net);
     if (rc != 0)
         return plx_diag_set(diag, rc, "arena",
-                            "the reactor's arena has no room for receive buffers");
+                            "the reactor's arena, or its pool, has no room for receive buffers");
+    /* All out is for waiting; but a pool that never had one is too small. */
+    if (!plx_pool_fits(net->pool, PLX__BLOCK_BYTES))
+        return plx_diag_set(diag, -ENOMEM, "arena",
+                            "the reactor's pool has no blocks of %u bytes, for send queues",
+                            PLX__BLOCK_BYTES);
     *out = net;
     return 0;
 }
 
 /* --- blocks of send queues -------------------------------------------------------------------- */
 
-static PLX_COLD bool carve_blocks(struct plx__net *net)
+bool plx__block_has(const struct plx__net *net, uint32_t count)
 {
-    uint32_t count = net->block_max - net->block_count;
-    if (count > BLOCKS_A_STEP)
-        count = BLOCKS_A_STEP;
-    if (count == 0)
-        return false;
-    struct plx__block *blocks = plx_arena_carve(plx_reactor_arena(net->reactor),
-                                                (size_t)count * sizeof(*blocks), PLX_CACHE_LINE);
-    if (blocks == NULL)
-        return false;
-    for (uint32_t i = 0; i < count; i++) {
-        blocks[i].next = net->block_free;
-        net->block_free = &blocks[i];
-    }
-    net->block_free_count += count;
-    net->block_count += count;
-    return true;
-}
-
-bool plx__block_has(struct plx__net *net, uint32_t count)
-{
-    while (PLX_UNLIKELY(net->block_free_count < count)) {
-        if (!carve_blocks(net))
-            return false;
-    }
-    return true;
+    return plx_pool_available(net->pool, PLX__BLOCK_BYTES) >= count;
 }
 
 struct plx__block *plx__block_take(struct plx__net *net)
 {
-    if (PLX_UNLIKELY(net->block_free == NULL) && !carve_blocks(net))
+    struct plx__block *block = plx_pool_acquire(net->pool, PLX__BLOCK_BYTES);
+    if (PLX_UNLIKELY(block == NULL))
         return NULL;
-    struct plx__block *block = net->block_free;
-    net->block_free = block->next;
-    net->block_free_count--;
     block->next = NULL;
     block->begin = 0;
     block->end = 0;
@@ -180,15 +177,33 @@ struct plx__block *plx__block_take(struct plx__net *net)
 
 void plx__block_give(struct plx__net *net, struct plx__block *block)
 {
-    block->next = net->block_free;
-    net->block_free = block;
-    net->block_free_count++;
-    /* All who wait: the first may want no block any more. Who still gets none waits anew. */
-    while (PLX_UNLIKELY(!plx__list_is_empty(&net->cut))) {
-        struct plx_tcp *waiter = PLX_CONTAINER(net->cut.next, struct plx_tcp, for_block);
-        plx__list_remove(&waiter->for_block);
-        plx__tcp_touch(waiter);
+    plx_pool_release(net->pool, block);
+}
+
+/* All who wait: the first may want no block any more. Who still gets none waits anew. */
+static void wake_cut(struct plx_pool_waiter *waiter, void *block, void *ctx)
+{
+    (void)waiter;
+    struct plx__net *net = ctx;
+    plx_pool_release(net->pool, block);
+    while (!plx__list_is_empty(&net->cut)) {
+        struct plx_tcp *stream = PLX_CONTAINER(net->cut.next, struct plx_tcp, for_block);
+        plx__list_remove(&stream->for_block);
+        plx__tcp_touch(stream);
     }
+}
+
+void plx__block_wait(struct plx_tcp *stream)
+{
+    struct plx__net *net = stream->net;
+    if (plx__link_is_in(&stream->for_block))
+        return;
+    plx__list_append(&net->cut, &stream->for_block);
+    if (plx_pool_waiter_is_armed(&net->block_waiter))
+        return;
+    int rc = plx_pool_waiter_arm(net->pool, &net->block_waiter, PLX__BLOCK_BYTES, wake_cut, net);
+    /* plx__net_prepare has looked whether the pool has such blocks. */
+    PLX_ASSERT(rc == 0);
 }
 
 /* --- streams ---------------------------------------------------------------------------------- */
@@ -223,7 +238,7 @@ void plx__stream_give(struct plx__net *net, struct plx_tcp *stream)
     PLX_ASSERT(!stream->timer.armed && !stream->poller.armed && !stream->deferred.queued);
     PLX_ASSERT(!plx__link_is_in(&stream->for_block) && !plx__link_is_in(&stream->for_buffer));
     PLX_ASSERT(stream->first == NULL && stream->dated == NULL && !stream->hot);
-    PLX_ASSERT(stream->held_first == PLX__NO_BUFFER);
+    PLX_ASSERT(stream->held_first == PLX__NO_BUFFER && stream->kept_len == 0);
     stream->phase = PLX__TCP_FREE;
     stream->next_free = net->stream_free;
     net->stream_free = stream;

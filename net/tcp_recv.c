@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /* Receiving: by the ring into a group's buffers, or hot; holding back what a paused stream got. */
 #include <errno.h>
+#include <string.h>
 
 #include "net/tcp_internal.h"
 
 static void on_received(struct plx_op *op, const struct plx_event *event, void *ctx);
 
-/* --- held buffers, and streams that wait for buffers ------------------------------------------ */
+/* --- streams that wait for buffers ------------------------------------------------------------ */
 
 /* Streams that found no buffer receive again. */
 static void rearm_starved(struct plx__deferred *deferred, void *ctx)
 {
     (void)deferred;
-    struct plx__net *net = ctx;
+    struct plx__buffers *buffers = ctx;
     /* Those that starve again meanwhile come to the list's end: count, rather than run until empty.
      */
-    struct plx__link *last = net->starved.prev;
-    while (!plx__list_is_empty(&net->starved)) {
-        struct plx__link *link = net->starved.next;
+    struct plx__link *last = buffers->starved.prev;
+    while (!plx__list_is_empty(&buffers->starved)) {
+        struct plx__link *link = buffers->starved.next;
         plx__list_remove(link);
         plx__tcp_touch(PLX_CONTAINER(link, struct plx_tcp, for_buffer));
         if (link == last)
@@ -25,79 +26,235 @@ static void rearm_starved(struct plx__deferred *deferred, void *ctx)
     }
 }
 
-static void rearm_soon(struct plx__net *net)
+static void rearm_soon(struct plx__buffers *buffers)
 {
-    /* With every buffer held there is nothing to receive into: the next release comes here. */
-    if (net->held_count < net->buffer_count)
-        plx__reactor_defer(net->reactor, &net->rearm, rearm_starved, net);
+    /* With every buffer held back there is nothing to receive into: the next release comes here. */
+    if (buffers->held_count < buffers->count)
+        plx__reactor_defer(buffers->net->reactor, &buffers->rearm, rearm_starved, buffers);
 }
 
-static void hold(struct plx_tcp *stream, const struct plx_event *event)
+/* The group has one more buffer. */
+static inline void wake_starved(struct plx__buffers *buffers)
 {
-    struct plx__net *net = stream->net;
-    uint16_t id = event->buffer_id;
-    net->held[id] = (struct plx__held){
-        .data = event->data,
-        .len = (uint32_t)event->result,
-        .next = PLX__NO_BUFFER,
-    };
-    if (stream->held_last != PLX__NO_BUFFER)
-        net->held[stream->held_last].next = id;
-    else
-        stream->held_first = id;
-    stream->held_last = id;
-    net->held_count++;
+    if (PLX_UNLIKELY(!plx__list_is_empty(&buffers->starved)))
+        rearm_soon(buffers);
 }
 
-/* Takes the first held buffer off the list; it is not given back yet. */
-static uint16_t unhold(struct plx_tcp *stream)
+static inline void release(struct plx__buffers *buffers, uint16_t id)
 {
-    struct plx__net *net = stream->net;
-    uint16_t id = stream->held_first;
-    stream->held_first = net->held[id].next;
-    if (stream->held_first == PLX__NO_BUFFER)
-        stream->held_last = PLX__NO_BUFFER;
-    net->held_count--;
-    return id;
+    plx_group_release(buffers->net->reactor, buffers->group, id);
+    wake_starved(buffers);
 }
 
-static void release(struct plx__net *net, uint16_t id)
-{
-    plx_group_release(net->reactor, net->group, id);
-    if (PLX_UNLIKELY(!plx__list_is_empty(&net->starved)))
-        rearm_soon(net);
-}
-
-static void drop_held(struct plx_tcp *stream)
-{
-    while (stream->held_first != PLX__NO_BUFFER)
-        release(stream->net, unhold(stream));
-}
+/* --- handing over, and holding ---------------------------------------------------------------- */
 
 static inline bool takes_data(const struct plx_tcp *stream)
 {
     return stream->phase == PLX__TCP_OPEN && !stream->paused;
 }
 
-static inline void deliver(struct plx_tcp *stream, const void *data, size_t len)
+/*
+ * Gives bytes of a buffer with `room` for more to the stream. Returns how many of them, from the
+ * end, it is to be given again; given.taken says whether the buffer now belongs to who holds them.
+ */
+static inline size_t deliver(struct plx_tcp *stream, enum plx__origin origin, uint16_t id,
+                             uint32_t room, const uint8_t *data, size_t len)
 {
-    stream->net->stats.bytes_in += len;
-    if (PLX_LIKELY(stream->handler->on_data != NULL))
-        stream->handler->on_data(stream, data, len, stream->ctx);
+    struct plx__net *net = stream->net;
+    struct plx__given *given = &net->given;
+    net->stats.bytes_in += len;
+    given->taken = false;
+    if (PLX_UNLIKELY(stream->handler->on_data == NULL))
+        return 0;
+    given->stream = stream;
+    given->data = data;
+    given->len = len;
+    given->refused = NULL;
+    given->room = room;
+    given->id = id;
+    given->origin = (uint8_t)origin;
+    stream->handler->on_data(stream, data, len, stream->ctx);
+    given->stream = NULL;
+    if (PLX_UNLIKELY(given->taken))
+        plx_bytes_release(net->home, &given->whole);
+    if (PLX_LIKELY(given->refused == NULL || !stream->paused || stream->phase != PLX__TCP_OPEN))
+        return 0;
+    size_t left = len - (size_t)(given->refused - data);
+    net->stats.bytes_in -= left;
+    return left;
+}
+
+/* Makes the whole of what is given counted, its buffer no longer its origin's. */
+static int take_given(struct plx__net *net)
+{
+    struct plx__given *given = &net->given;
+    size_t room = 0;
+    void *block = plx_pool_block_of(net->pool, given->data, &room);
+    /* With nothing to take its place the group would shrink, and others starve. */
+    if (given->origin != PLX__FROM_KEPT && plx_pool_available(net->pool, room) == 0)
+        return -ENOMEM;
+    if (given->origin == PLX__FROM_RING) {
+        struct plx__buffers *buffers = given->stream->buffers;
+        void *taken = plx_group_take(net->reactor, buffers->group, given->id);
+        PLX_ASSERT(taken == block);
+    } else if (given->origin == PLX__FROM_HOT) {
+        net->hot_block = NULL;
+    }
+    given->whole = plx_bytes_freeze(net->home, block, given->data, given->len);
+    given->taken = true;
+    return 0;
+}
+
+static int keep(struct plx__net *net, const uint8_t *data, size_t len, struct plx_bytes *out)
+{
+    struct plx__given *given = &net->given;
+    bool small = len < PLX_BYTES_PACK_MAX;
+    if (small || (!given->taken && given->len < given->room / PLX__PIN_PART)) {
+        if (plx_bytes_copy(net->home, data, len, out) == 0)
+            return 0;
+        /* A buffer is not pinned for so little, unless it is anyway. */
+        if (small && !given->taken)
+            return -ENOMEM;
+    }
+    int rc = given->taken ? 0 : take_given(net);
+    if (rc == 0)
+        rc = plx_bytes_slice(&given->whole, (size_t)(data - given->data), len, out);
+    return rc;
+}
+
+int plx_tcp_hold(struct plx_tcp *stream, const void *data, size_t len, struct plx_bytes *out)
+{
+    struct plx__net *net = stream->net;
+    struct plx__given *given = &net->given;
+    *out = (struct plx_bytes){0};
+    PLX_ASSERT(given->stream == stream);
+    /* Wraps, and is too large, for what lies before. */
+    size_t offset = (uintptr_t)data - (uintptr_t)given->data;
+    PLX_ASSERT(offset <= given->len && len <= given->len - offset);
+    if (len == 0)
+        return 0;
+    /* Once refused, it would be out of order to hold what follows. */
+    int rc = given->refused == NULL ? keep(net, data, len, out) : -ENOMEM;
+    if (PLX_UNLIKELY(rc != 0)) {
+        if (given->refused == NULL)
+            given->refused = data;
+        net->stats.holds_refused++;
+    }
+    return rc;
+}
+
+/* --- holding back what a paused stream got ---------------------------------------------------- */
+
+/* Bytes that the buffer of a held one has behind them. */
+static size_t room_behind(const struct plx__net *net, const struct plx__held *held)
+{
+    size_t bytes = 0;
+    const uint8_t *block = plx_pool_block_of(net->pool, held->data, &bytes);
+    return (size_t)(block + bytes - (held->data + held->len));
+}
+
+static void hold_back(struct plx_tcp *stream, const struct plx_event *event)
+{
+    struct plx__buffers *buffers = stream->buffers;
+    uint16_t id = event->buffer_id;
+    uint32_t len = (uint32_t)event->result;
+    if (stream->held_last != PLX__NO_BUFFER) {
+        /* Little bytes go behind those before them, so that they keep no buffer by themselves. */
+        struct plx__held *last = &buffers->held[stream->held_last];
+        if (len < buffers->bytes / PLX__PIN_PART && len <= room_behind(stream->net, last)) {
+            memcpy(last->data + last->len, event->data, len);
+            last->len += len;
+            release(buffers, id);
+            return;
+        }
+        last->next = id;
+    } else {
+        stream->held_first = id;
+    }
+    buffers->held[id] = (struct plx__held){.data = event->data, .len = len, .next = PLX__NO_BUFFER};
+    stream->held_last = id;
+    buffers->held_count++;
+}
+
+/* Takes the first held buffer off the list; it is not given back yet. */
+static uint16_t unhold(struct plx_tcp *stream)
+{
+    struct plx__buffers *buffers = stream->buffers;
+    uint16_t id = stream->held_first;
+    stream->held_first = buffers->held[id].next;
+    if (stream->held_first == PLX__NO_BUFFER)
+        stream->held_last = PLX__NO_BUFFER;
+    buffers->held_count--;
+    return id;
+}
+
+/* The last `left` bytes of a buffer that was given come first again. */
+static void hold_again(struct plx_tcp *stream, uint16_t id, uint8_t *data, size_t left)
+{
+    struct plx__buffers *buffers = stream->buffers;
+    buffers->held[id] =
+        (struct plx__held){.data = data, .len = (uint32_t)left, .next = stream->held_first};
+    stream->held_first = id;
+    if (stream->held_last == PLX__NO_BUFFER)
+        stream->held_last = id;
+    buffers->held_count++;
+}
+
+static inline void give_buffer(struct plx_tcp *stream, uint16_t id, uint8_t *data, size_t len)
+{
+    struct plx__buffers *buffers = stream->buffers;
+    size_t left = deliver(stream, PLX__FROM_RING, id, buffers->bytes, data, len);
+    if (PLX_UNLIKELY(left != 0))
+        hold_again(stream, id, data + (len - left), left);
+    else if (PLX_UNLIKELY(stream->net->given.taken))
+        wake_starved(buffers);
+    else
+        release(buffers, id);
+}
+
+/* What is left of a block that was read while hot. */
+static void give_kept(struct plx_tcp *stream)
+{
+    struct plx__net *net = stream->net;
+    uint8_t *data = stream->kept_data;
+    size_t len = stream->kept_len;
+    size_t room = 0;
+    void *block = plx_pool_block_of(net->pool, data, &room);
+    stream->kept_len = 0;
+    size_t left = deliver(stream, PLX__FROM_KEPT, 0, (uint32_t)room, data, len);
+    if (left != 0) {
+        stream->kept_data = data + (len - left);
+        stream->kept_len = (uint32_t)left;
+    } else if (!net->given.taken) {
+        plx_pool_release(net->pool, block);
+    }
+}
+
+static void drop_held(struct plx_tcp *stream)
+{
+    if (stream->kept_len != 0)
+        plx_pool_release(stream->net->pool,
+                         plx_pool_block_of(stream->net->pool, stream->kept_data, NULL));
+    stream->kept_len = 0;
+    while (stream->held_first != PLX__NO_BUFFER)
+        release(stream->buffers, unhold(stream));
 }
 
 void plx__recv_deliver_held(struct plx_tcp *stream)
 {
-    struct plx__net *net = stream->net;
     if (stream->phase == PLX__TCP_CLOSING)
         drop_held(stream);
-    while (stream->held_first != PLX__NO_BUFFER && takes_data(stream)) {
-        uint16_t id = unhold(stream);
-        deliver(stream, net->held[id].data, net->held[id].len);
-        release(net, id);
+    while (plx__recv_holds_back(stream) && takes_data(stream)) {
+        if (stream->kept_len != 0) {
+            give_kept(stream);
+        } else {
+            uint16_t id = unhold(stream);
+            const struct plx__held *held = &stream->buffers->held[id];
+            give_buffer(stream, id, held->data, held->len);
+        }
     }
     bool reads_on = !stream->paused || stream->phase == PLX__TCP_CLOSING;
-    if (stream->eof_held && reads_on && stream->held_first == PLX__NO_BUFFER) {
+    if (stream->eof_held && reads_on && !plx__recv_holds_back(stream)) {
         stream->eof_held = false;
         stream->eof = true;
     }
@@ -107,21 +264,19 @@ void plx__recv_deliver_held(struct plx_tcp *stream)
 
 static void take_buffer(struct plx_tcp *stream, const struct plx_event *event)
 {
-    if (PLX_UNLIKELY(stream->held_first != PLX__NO_BUFFER || !takes_data(stream))) {
-        if (stream->phase == PLX__TCP_OPEN) {
-            hold(stream, event);
-            return;
-        }
-        stream->net->stats.bytes_in += (uint64_t)event->result;
+    if (PLX_LIKELY(!plx__recv_holds_back(stream) && takes_data(stream))) {
+        give_buffer(stream, event->buffer_id, event->data, (size_t)event->result);
+    } else if (stream->phase == PLX__TCP_OPEN) {
+        hold_back(stream, event);
     } else {
-        deliver(stream, event->data, (size_t)event->result);
+        stream->net->stats.bytes_in += (uint64_t)event->result;
+        release(stream->buffers, event->buffer_id);
     }
-    release(stream->net, event->buffer_id);
 }
 
 static void take_end(struct plx_tcp *stream)
 {
-    if (stream->phase == PLX__TCP_OPEN && (stream->paused || stream->held_first != PLX__NO_BUFFER))
+    if (stream->phase == PLX__TCP_OPEN && (stream->paused || plx__recv_holds_back(stream)))
         stream->eof_held = true;
     else
         stream->eof = true;
@@ -134,8 +289,8 @@ static void take_error(struct plx_tcp *stream, int result)
     case -ENOBUFS:
         stream->net->stats.recv_starved++;
         if (stream->phase < PLX__TCP_DYING && !plx__link_is_in(&stream->for_buffer)) {
-            plx__list_append(&stream->net->starved, &stream->for_buffer);
-            rearm_soon(stream->net);
+            plx__list_append(&stream->buffers->starved, &stream->for_buffer);
+            rearm_soon(stream->buffers);
         }
         break;
     case -ECANCELED: /* settling asked for it, and knows what comes next */
@@ -168,7 +323,7 @@ static void on_received(struct plx_op *op, const struct plx_event *event, void *
 static void arm_ring(struct plx_tcp *stream)
 {
     struct plx__net *net = stream->net;
-    plx_op_recv_group(&stream->recv_op, stream->fd, net->group, on_received, stream);
+    plx_op_recv_group(&stream->recv_op, stream->fd, stream->buffers->group, on_received, stream);
     int rc = plx_op_submit(net->reactor, &stream->recv_op);
     if (PLX_LIKELY(rc == 0))
         stream->receiving = true;
@@ -180,6 +335,28 @@ static void arm_ring(struct plx_tcp *stream)
 
 /* --- hot -------------------------------------------------------------------------------------- */
 
+/* Without a block nothing is read; the pool is asked each turn. */
+static PLX_COLD bool has_hot_block(struct plx__net *net)
+{
+    bool dry = plx__net_prepare_spin(net) != 0;
+    net->stats.recv_starved += dry && !net->hot_dry;
+    net->hot_dry = dry;
+    return !dry;
+}
+
+static inline void give_hot(struct plx_tcp *stream, size_t len)
+{
+    struct plx__net *net = stream->net;
+    uint8_t *data = net->hot_block;
+    size_t left = deliver(stream, PLX__FROM_HOT, 0, net->hot_bytes, data, len);
+    if (PLX_UNLIKELY(left != 0)) {
+        /* The block is the stream's until it takes the rest. */
+        stream->kept_data = data + (len - left);
+        stream->kept_len = (uint32_t)left;
+        net->hot_block = NULL;
+    }
+}
+
 static uint32_t look(struct plx_poller *poller, void *ctx)
 {
     (void)poller;
@@ -187,13 +364,15 @@ static uint32_t look(struct plx_poller *poller, void *ctx)
     struct plx__net *net = stream->net;
     if (PLX_UNLIKELY(!takes_data(stream) && stream->phase != PLX__TCP_CLOSING))
         return 0;
+    if (PLX_UNLIKELY(net->hot_block == NULL) && !has_hot_block(net))
+        return 0;
 
-    int64_t got = plx_recv_now(net->reactor, stream->fd, net->scratch, PLX__SCRATCH_BYTES);
+    int64_t got = plx_recv_now(net->reactor, stream->fd, net->hot_block, net->hot_bytes);
     if (got == -EAGAIN)
         return 0;
     if (PLX_LIKELY(got > 0)) {
         if (stream->phase == PLX__TCP_OPEN)
-            deliver(stream, net->scratch, (size_t)got);
+            give_hot(stream, (size_t)got);
         else
             net->stats.bytes_in += (uint64_t)got;
         return 1;
@@ -222,7 +401,7 @@ static void set_poller(struct plx_tcp *stream, bool armed)
 void plx__recv_settle(struct plx_tcp *stream)
 {
     struct plx_reactor *reactor = stream->net->reactor;
-    bool wanted = !stream->eof && !stream->eof_held && stream->held_first == PLX__NO_BUFFER &&
+    bool wanted = !stream->eof && !stream->eof_held && !plx__recv_holds_back(stream) &&
                   (takes_data(stream) || stream->phase == PLX__TCP_CLOSING);
     bool hot = stream->mode == PLX_RECV_SPIN;
 
@@ -269,7 +448,7 @@ int plx_tcp_set_receive(struct plx_tcp *stream, enum plx_recv_mode mode)
     if (stream->phase > PLX__TCP_OPEN)
         return -EPIPE;
     if (mode == PLX_RECV_SPIN && !stream->hot) {
-        int rc = plx__net_prepare_spin(net);
+        int rc = net->hot_bytes != 0 ? 0 : plx__net_prepare_spin(net);
         if (rc == 0)
             rc = plx__reactor_hot_take(net->reactor);
         if (rc != 0) {

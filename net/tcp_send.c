@@ -91,19 +91,13 @@ static uint32_t blocks_for(size_t len)
     return (uint32_t)((len + PLX__BLOCK_ROOM - 1) / PLX__BLOCK_ROOM);
 }
 
-static void wait_for_block(struct plx_tcp *stream)
-{
-    if (!plx__link_is_in(&stream->for_block))
-        plx__list_append(&stream->net->cut, &stream->for_block);
-}
-
 void plx__send_offer_room(struct plx_tcp *stream)
 {
     if (stream->queued > stream->queue_max / 2)
         return; /* the sends in the queue come here again */
     bool last_has_room = stream->last != NULL && stream->last->end < PLX__BLOCK_ROOM;
     if (!last_has_room && !plx__block_has(stream->net, 1)) {
-        wait_for_block(stream);
+        plx__block_wait(stream);
         return;
     }
     stream->want_writable = false;
@@ -273,7 +267,7 @@ static size_t queue(struct plx_tcp *stream, const uint8_t *data, size_t len)
         stream->want_writable = true;
         if (taken < room) {
             stream->net->stats.send_starved++;
-            wait_for_block(stream);
+            plx__block_wait(stream);
         }
     }
     plx__tcp_touch(stream);

@@ -38,6 +38,7 @@ struct plx_tcp *plx__tcp_open(struct plx__net *net, int fd, const struct plx_tcp
     stream->fd = fd;
     stream->held_first = PLX__NO_BUFFER;
     stream->held_last = PLX__NO_BUFFER;
+    stream->buffers = opts->receive_bytes == PLX__LARGE_BYTES ? &net->large : &net->small;
     stream->queue_max = opts->send_queue_bytes;
     stream->send_timeout_ns = opts->send_timeout_ns;
     stream->close_timeout_ns = opts->close_timeout_ns;
@@ -276,7 +277,7 @@ static void settle_closing(struct plx_tcp *stream)
 
 static void settle_open(struct plx_tcp *stream)
 {
-    if (stream->held_first != PLX__NO_BUFFER || stream->eof_held)
+    if (plx__recv_holds_back(stream) || stream->eof_held)
         plx__recv_deliver_held(stream);
     if (stream->want_writable && stream->phase == PLX__TCP_OPEN)
         plx__send_offer_room(stream);

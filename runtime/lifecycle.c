@@ -211,6 +211,7 @@ void plx__reactor_close(struct plx__slot *slot)
     struct plx_reactor *r = plx_load_relaxed(&slot->reactor);
     /* All that a peer sent home before it had drained is here: see turn_until_teardown. */
     plx__mesh_finish(&r->mesh, r, plx__reactor_take_home);
+    plx_bytes_home_fini(&r->bytes);
     r->io->ops->close(r->io);
     /* Release: pairs with destroy's acquire, after which the memory goes. */
     plx_store_release(&slot->life, PLX__SLOT_ENDED);

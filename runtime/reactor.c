@@ -398,6 +398,11 @@ struct plx_pool *plx_reactor_pool(struct plx_reactor *r)
     return &r->pool;
 }
 
+struct plx_bytes_home *plx_reactor_bytes(struct plx_reactor *r)
+{
+    return &r->bytes;
+}
+
 struct plx__io *plx__reactor_io(struct plx_reactor *r)
 {
     return r->io;

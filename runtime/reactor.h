@@ -14,6 +14,7 @@
 
 #include "alloc/arena.h"
 #include "alloc/base.h"
+#include "alloc/bytes.h"
 #include "alloc/pool.h"
 #include "runtime/io/caps.h"
 #include "runtime/io/op.h"
@@ -95,6 +96,9 @@ PLX_API struct plx_arena *plx_reactor_arena(struct plx_reactor *reactor);
  * ended. Waiters are called in each turn.
  */
 PLX_API struct plx_pool *plx_reactor_pool(struct plx_reactor *reactor);
+
+/* The pool's books of counted bytes: what a thread of this reactor makes and releases them with. */
+PLX_API struct plx_bytes_home *plx_reactor_bytes(struct plx_reactor *reactor);
 
 /*
  * Counters since the reactor began. Times are in ns; a turn's time counts from the end of the turn

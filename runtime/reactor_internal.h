@@ -11,6 +11,7 @@
 #ifndef POLLUX_REACTOR_INTERNAL_H
 #define POLLUX_REACTOR_INTERNAL_H
 
+#include "alloc/bytes.h"
 #include "alloc/pool.h"
 #include "runtime/io/io_internal.h"
 #include "runtime/mesh/mesh_internal.h"
@@ -132,6 +133,7 @@ struct plx_reactor {
 
     struct plx__counters counters PLX_ALIGNED(PLX_CACHE_LINE);
     struct plx_pool pool PLX_ALIGNED(PLX_CACHE_LINE);
+    struct plx_bytes_home bytes PLX_ALIGNED(PLX_CACHE_LINE);
 };
 
 /* Runs stoppers for `phase`; the op layer refuses new ops from draining on. */

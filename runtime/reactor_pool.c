@@ -55,12 +55,15 @@ int plx__reactor_pool_open(struct plx_reactor *r, struct plx_diag *diag)
     int rc = plx_pool_quota_split(&quota, share);
     if (rc == 0)
         rc = plx_pool_init(&r->pool, r->arena, &quota, &opts, &why);
+    if (rc == 0)
+        rc = plx_bytes_home_init(&r->bytes, &r->pool, r->arena, &why);
     if (rc != 0)
         return plx_diag_set(diag, -ENOMEM, "POLLUX_ARENA_SIZE",
                             "an arena of %zu bytes has no room for the pool of reactor %u: "
                             "%zu are left %s",
                             r->arena->bytes, r->mesh.index, plx_arena_left(r->arena), why.text);
-    r->pool_table_bytes = plx_pool_measure(&quota, &opts).table_bytes;
+    struct plx_pool_needs needs = plx_pool_measure(&quota, &opts);
+    r->pool_table_bytes = needs.table_bytes + plx_bytes_home_measure(needs.block_bytes);
     r->io->pool = &r->pool;
     const struct plx_pool_remote remote = {.home_of = home_of, .send = send_home, .ctx = r};
     plx_pool_set_remote(&r->pool, &remote);

@@ -17,6 +17,8 @@
 
 #include <cmocka.h>
 
+#include "net/tcp_internal.h"
+
 #define ABANDON_NS 5000000000u
 
 const struct net_mode net_modes[NET_MODES] = {
@@ -109,11 +111,26 @@ void net_world_open_ring(struct net_world *world, const void *mode, uint32_t cou
     world->opts.receive = world->mode->receive;
 }
 
+uint32_t net_blocks_out(struct plx_reactor *reactor)
+{
+    const struct plx__net *net = *plx__reactor_net(reactor);
+    struct plx_pool_stats stats;
+    uint32_t out = 0;
+    plx_pool_read_stats(plx_reactor_pool(reactor), &stats);
+    for (unsigned i = 0; i < PLX_POOL_CLASSES; i++)
+        out += stats.classes[i].in_use;
+    out -= plx_reactor_bytes(reactor)->pack != NULL;
+    return net == NULL ? out : out - net->small.count - net->large.count - (net->hot_block != NULL);
+}
+
 void net_world_stop(struct net_world *world)
 {
     for (uint32_t i = 0; i < world->count; i++) {
-        if (world->reactors[i] != NULL)
-            assert_int_equal(plx_reactor_abandon(world->reactors[i], ABANDON_NS), 0);
+        if (world->reactors[i] == NULL)
+            continue;
+        assert_int_equal(plx_reactor_abandon(world->reactors[i], ABANDON_NS), 0);
+        /* What it had stays readable until the runtime is destroyed. */
+        assert_int_equal(net_blocks_out(world->reactors[i]), 0);
         world->reactors[i] = NULL;
     }
 }

@@ -41,8 +41,14 @@ void net_world_open_ring(struct net_world *world, const void *mode, uint32_t cou
                          const char *arena, const char *ring_entries);
 /* Ends it: everything must come to its end in time, with no descriptor left behind. */
 void net_world_close(struct net_world *world);
-/* Abandons the reactors, leaving the runtime for net_world_close. */
+/* Abandons the reactors, leaving the runtime for net_world_close. All their blocks must be home. */
 void net_world_stop(struct net_world *world);
+
+/*
+ * Blocks of the reactor's pool that are neither in a group, nor what hot streams read into, nor
+ * what small slices are packed in: of send queues, held back or held. 0 when all are home.
+ */
+uint32_t net_blocks_out(struct plx_reactor *reactor);
 
 /* One turn of each reactor. */
 void net_turn(struct net_world *world);

@@ -576,7 +576,7 @@ static void pause_holds_data_until_resume_in_order(void **state)
  */
 static void data_between_resume_and_delivery_comes_behind_what_is_held(void **state)
 {
-    static uint8_t data[2 * PLX__BUFFER_BYTES];
+    static uint8_t data[2 * PLX__SMALL_BYTES];
     const struct net_mode *mode = *state;
     struct net_world world;
     if (mode->sqpoll == PLX_SQPOLL_ON) {
@@ -595,22 +595,22 @@ static void data_between_resume_and_delivery_comes_behind_what_is_held(void **st
     net_fill(data, sizeof(data), 0);
     assert_int_equal(net_peer_send(peer, data, sizeof(data)), sizeof(data));
     plx_tcp_pause(stream);
-    NET_UNTIL(&world, net->held_count == 2 && !stream->receiving);
+    NET_UNTIL(&world, net->small.held_count == 2 && !stream->receiving);
 
     /* The second is taken off the list again, to come as the ring would bring it. */
     uint16_t id = stream->held_last;
     stream->held_last = stream->held_first;
-    net->held[stream->held_first].next = PLX__NO_BUFFER;
-    net->held_count--;
+    net->small.held[stream->held_first].next = PLX__NO_BUFFER;
+    net->small.held_count--;
     plx_tcp_resume(stream);
-    struct plx_event event = {.result = (int32_t)net->held[id].len,
+    struct plx_event event = {.result = (int32_t)net->small.held[id].len,
                               .flags = PLX_EV_MORE | PLX_EV_BUFFER,
                               .buffer_id = id,
-                              .data = net->held[id].data};
+                              .data = net->small.held[id].data};
     stream->recv_op.fn(&stream->recv_op, &event, stream->recv_op.ctx);
     assert_int_equal(probe.bytes, 0);
     NET_UNTIL(&world, probe.bytes == sizeof(data));
-    assert_int_equal(net->held_count, 0);
+    assert_int_equal(net->small.held_count, 0);
     close(peer);
     NET_UNTIL(&world, probe.told[NET_CLOSE] == 1);
     net_world_close(&world);

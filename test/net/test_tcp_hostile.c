@@ -282,8 +282,8 @@ static void peers_coming_and_going_at_random_leave_nothing(void **state)
                          stats.closed_error + stats.closed_timeout,
                      stats.accepted);
     const struct plx__net *net = *plx__reactor_net(crowd.world.reactor);
-    assert_int_equal(net->held_count, 0);
-    assert_int_equal(net->block_free_count, net->block_count);
+    assert_int_equal(net->small.held_count, 0);
+    assert_int_equal(net_blocks_out(crowd.world.reactor), 0);
     assert_true(crowd.dialled > 50);
     net_world_close(&crowd.world);
     assert_false(crowd.echo.late_call);

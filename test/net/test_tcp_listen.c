@@ -338,7 +338,7 @@ static void buffers_all_held_others_wait_and_go_on_when_released(void **state)
         plx_tcp_pause(holders[i].stream);
     }
     const struct plx__net *net = *plx__reactor_net(world.reactor);
-    NET_UNTIL(&world, net->held_count == net->buffer_count);
+    NET_UNTIL(&world, net->small.held_count == net->small.count);
 
     uint64_t starved = stats_of(&world).recv_starved;
     assert_int_equal(net_peer_send(last, data, 10), 10);
@@ -362,7 +362,7 @@ static void buffers_all_held_others_wait_and_go_on_when_released(void **state)
         plx_tcp_resume(holders[i].stream);
         NET_UNTIL(&world, holders[i].bytes == sent[i]);
     }
-    assert_int_equal(net->held_count, 0);
+    assert_int_equal(net->small.held_count, 0);
     close_all(peers, HOLDERS);
     close(last);
     for (int i = 0; i < HOLDERS; i++) {
@@ -399,7 +399,7 @@ static void arena_exhausted_connections_are_closed_and_counted(void **state)
 
 static void arena_with_little_left_fails_cleanly(void **state)
 {
-    static const size_t left[] = {0, 600, 2000, 40000, 120000, 140000, 180000, 210000, 400000};
+    static const size_t left[] = {0, 600, 2000, 8000, 12000, 40000, 120000, 180000, 400000};
     uint32_t failures = 0;
     for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
         struct net_world world;
@@ -424,6 +424,42 @@ static void arena_with_little_left_fails_cleanly(void **state)
         net_world_close(&world);
     }
     assert_in_range(failures, 4, sizeof(left) / sizeof(left[0]) - 1);
+}
+
+static void pool_without_buffers_fails_cleanly(void **state)
+{
+    struct net_world world;
+    struct plx_tcp_listener *listener = NULL;
+    struct plx_diag diag = {0};
+    struct plx_addr addr = net_loopback(0);
+    net_world_open(&world, *state, 1, "2M");
+    struct plx_pool *pool = plx_reactor_pool(world.reactor);
+    void *blocks[512];
+    uint32_t count = 0;
+    while (plx_pool_available(pool, 4096) > 1)
+        blocks[count++] = plx_pool_acquire(pool, 4096);
+    int before = net_count_fds();
+    struct net_echo echo = {.flags = PLX_QUEUED};
+    assert_int_equal(plx_tcp_listen(world.reactor, &addr, &world.opts, &listener, &diag,
+                                    &net_echo_handler, &echo),
+                     -ENOMEM);
+    assert_string_equal(diag.what, "arena");
+    assert_null(listener);
+    assert_int_equal(net_count_fds(), before);
+    while (count > 0)
+        plx_pool_release(pool, blocks[--count]);
+    world.opts.receive_bytes = 8192;
+    assert_int_equal(plx_tcp_listen(world.reactor, &addr, &world.opts, &listener, &diag,
+                                    &net_echo_handler, &echo),
+                     -EINVAL);
+    assert_string_equal(diag.what, "receive_bytes");
+    world.opts.receive_bytes = 4096;
+    addr = net_listen(&world, &net_echo_handler, &echo);
+    int peer = net_dial(&addr);
+    each_echoes_a_byte(&world, &peer, 1);
+    close(peer);
+    NET_UNTIL(&world, echo.closes == 1);
+    net_world_close(&world);
 }
 
 /* --- what the kernel seldom says, said by the test -------------------------------------------- */
@@ -697,6 +733,7 @@ int main(void)
         cmocka_unit_test(buffers_all_held_others_wait_and_go_on_when_released),
         cmocka_unit_test(arena_exhausted_connections_are_closed_and_counted),
         cmocka_unit_test(arena_with_little_left_fails_cleanly),
+        cmocka_unit_test(pool_without_buffers_fails_cleanly),
         cmocka_unit_test(accept_errors_are_counted_or_waited_out),
         cmocka_unit_test(send_that_takes_nothing_ends_rather_than_repeats),
         cmocka_unit_test(listen_with_bad_options_is_refused_by_name),

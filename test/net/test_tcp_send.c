@@ -436,6 +436,38 @@ static void blocks_run_out_writers_are_cut_and_served_when_they_return(void **st
     assert_false(second.broken);
 }
 
+/* The pool is everybody's: a block that the application gives back serves a writer, too. */
+static void blocks_of_the_application_serve_cut_writers_when_released(void **state)
+{
+    struct net_world world;
+    struct net_probe probe = {0};
+    void *blocks[512];
+    uint32_t count = 0;
+    uint8_t byte = net_pattern(0);
+    net_world_open(&world, *state, 1, "2M");
+    struct plx_pool *pool = plx_reactor_pool(world.reactor);
+    struct plx_addr addr = net_listen(&world, &net_probe_handler, &probe);
+    int peer = net_dial(&addr);
+    NET_UNTIL(&world, probe.told[NET_ACCEPT] == 1);
+    while ((blocks[count] = plx_pool_acquire(pool, PLX__BLOCK_BYTES)) != NULL)
+        count++;
+    assert_int_equal(plx_tcp_write(probe.stream, &byte, 1, PLX_QUEUED), 0);
+    for (int turn = 0; turn < 50; turn++)
+        net_turn(&world);
+    assert_int_equal(probe.told[NET_WRITABLE], 0);
+    plx_pool_release(pool, blocks[--count]);
+    NET_UNTIL(&world, probe.told[NET_WRITABLE] == 1);
+    assert_int_equal(plx_tcp_write(probe.stream, &byte, 1, PLX_QUEUED), 1);
+    uint8_t got;
+    NET_UNTIL(&world, net_peer_recv(peer, &got, 1) == 1);
+    assert_int_equal(got, byte);
+    while (count > 0)
+        plx_pool_release(pool, blocks[--count]);
+    close(peer);
+    NET_UNTIL(&world, probe.told[NET_CLOSE] == 1);
+    net_world_close(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -448,6 +480,7 @@ int main(void)
         cmocka_unit_test(write_before_in_time_is_sent),
         cmocka_unit_test(write_before_too_many_waiting_is_eagain),
         cmocka_unit_test(blocks_run_out_writers_are_cut_and_served_when_they_return),
+        cmocka_unit_test(blocks_of_the_application_serve_cut_writers_when_released),
     };
     return net_run("tcp_send", tests, sizeof(tests) / sizeof(tests[0]));
 }
