@@ -280,6 +280,30 @@ static void explain_caps(const struct plx_reactor *r, plx_text_fn sink, void *ct
     plx_text_line(sink, ctx, "  uses%s", used != 0 ? text : " nothing of io_uring");
 }
 
+/* One line for the whole; plx_pool_explain has one for each class. */
+static void explain_pool(const struct plx_reactor *r, plx_text_fn sink, void *ctx)
+{
+    struct plx_pool_stats stats;
+    plx_pool_read_stats(&r->pool, &stats);
+    char text[256];
+    size_t used = 0;
+    uint64_t bytes = 0;
+    text[0] = '\0';
+    for (uint32_t i = 0; i < PLX_POOL_CLASSES; i++) {
+        const struct plx_pool_class_stats *c = &stats.classes[i];
+        bytes += (uint64_t) c->capacity * c->block_bytes;
+        size_t left = sizeof(text) - used;
+        int wrote = snprintf(text + used, left, "%s%u of %uK", i != 0 ? ", " : "", c->capacity,
+                             c->block_bytes / 1024);
+        if (wrote < 0 || (size_t)wrote >= left)
+            break;
+        used += (size_t)wrote;
+    }
+    plx_text_line(sink, ctx, "pool: %llu KiB of blocks (%s), %llu KiB of tables",
+                  (unsigned long long)(bytes / 1024), text,
+                  (unsigned long long)((r->pool_table_bytes + 1023) / 1024));
+}
+
 void plx_reactor_explain(const struct plx_reactor *r, plx_text_fn sink, void *ctx)
 {
     const struct plx_settings *settings = &r->runtime->settings;
@@ -295,9 +319,7 @@ void plx_reactor_explain(const struct plx_reactor *r, plx_text_fn sink, void *ct
     plx_text_line(sink, ctx, "  idle %s, %u mesh slots from each of %u peers",
                   r->yields ? "yield" : "spin", settings->mesh_slots, r->mesh.count - 1);
     plx_arena_explain(r->arena, sink, ctx);
-    plx_pool_explain(&r->pool, sink, ctx);
-    plx_text_line(sink, ctx, "pool: %llu KiB of tables",
-                  (unsigned long long)((r->pool_table_bytes + 1023) / 1024));
+    explain_pool(r, sink, ctx);
     if (r->pin_note[0] != '\0')
         plx_text_line(sink, ctx, "  not got: %s", r->pin_note);
     if (r->stack_note[0] != '\0')
