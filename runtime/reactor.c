@@ -314,41 +314,16 @@ void plx__reactor_defer(struct plx_reactor *r, struct plx__deferred *deferred, p
 void plx__stopper_add(struct plx_reactor *r, struct plx__stopper *stopper, plx__stopper_fn fn,
                       void *ctx)
 {
-    PLX_ASSERT(!stopper->added);
     stopper->fn = fn;
     stopper->ctx = ctx;
-    stopper->added = true;
-    stopper->prev = NULL;
     stopper->next = r->stopper_first;
-    if (stopper->next != NULL)
-        stopper->next->prev = stopper;
     r->stopper_first = stopper;
-}
-
-void plx__stopper_remove(struct plx_reactor *r, struct plx__stopper *stopper)
-{
-    if (!stopper->added)
-        return;
-    if (r->stopper_next == stopper)
-        r->stopper_next = stopper->next;
-    if (stopper->next != NULL)
-        stopper->next->prev = stopper->prev;
-    if (stopper->prev != NULL)
-        stopper->prev->next = stopper->next;
-    else
-        r->stopper_first = stopper->next;
-    stopper->added = false;
 }
 
 void plx__reactor_tell_stoppers(struct plx_reactor *r, enum plx__stop_phase phase)
 {
-    struct plx__stopper *stopper = r->stopper_first;
-    while (stopper != NULL) {
-        r->stopper_next = stopper->next;
-        stopper->fn(stopper, phase, stopper->ctx);
-        stopper = r->stopper_next;
-    }
-    r->stopper_next = NULL;
+    for (struct plx__stopper *s = r->stopper_first; s != NULL; s = s->next)
+        s->fn(s, phase, s->ctx);
 }
 
 /* --- inspection ------------------------------------------------------------------------------- */

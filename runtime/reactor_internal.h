@@ -52,19 +52,18 @@ struct plx__stopper;
 typedef void (*plx__stopper_fn)(struct plx__stopper *stopper, enum plx__stop_phase phase,
                                 void *ctx);
 
-/* Zeroed is one that is not added. */
 struct plx__stopper {
     struct plx__stopper *next;
-    struct plx__stopper *prev;
     plx__stopper_fn fn;
     void *ctx;
-    bool added;
 };
 
-/* `fn` is called for PLX__STOP_ADMITTING and for PLX__STOP_DRAINING; it may remove itself. */
+/*
+ * `fn` is called for PLX__STOP_ADMITTING and for PLX__STOP_DRAINING. `stopper` stays in place for
+ * the reactor's life.
+ */
 void plx__stopper_add(struct plx_reactor *reactor, struct plx__stopper *stopper, plx__stopper_fn fn,
                       void *ctx);
-void plx__stopper_remove(struct plx_reactor *reactor, struct plx__stopper *stopper);
 
 struct plx__io *plx__reactor_io(struct plx_reactor *reactor);
 
@@ -127,7 +126,6 @@ struct plx_reactor {
     struct plx__deferred *deferred_first;
     struct plx__deferred *deferred_last;
     struct plx__stopper *stopper_first;
-    struct plx__stopper *stopper_next; /* while stoppers are told */
     void *net;
     const struct plx_reactor *last_home; /* whose block was released here last; NULL: none yet */
 
