@@ -278,7 +278,7 @@ struct plx_tcp_stats {
     uint64_t bytes_out;      /* taken by the kernel */
     uint64_t accept_pauses;  /* descriptors or the kernel's memory had run out */
     uint64_t accept_errors;  /* connections gone before they were accepted, and the like */
-    uint64_t refused;        /* accepted and closed, as the reactor's memory was exhausted */
+    uint64_t refused;        /* accepted and closed: no memory, or beyond streams_max */
     uint64_t hot_refused;    /* streams that were to be hot beyond POLLUX_HOT_MAX */
     uint64_t expired;        /* messages of plx_tcp_write_before that were dropped */
     uint64_t recv_starved;   /* times that a receive found no buffer */

@@ -291,24 +291,11 @@ static int run_epoll(struct plx_bench_slice *slice, void *ctx, struct plx_diag *
 
 /* --- the subject ----------------------------------------------------------------------------- */
 
-static plx_bench_fn run_of(enum plx_bench_ring_work work)
-{
-    switch (work) {
-    case PLX_BENCH_WORK_PUBLISH_1:
-        return run_publish_1;
-    case PLX_BENCH_WORK_PUBLISH_32:
-        return run_publish_32;
-    case PLX_BENCH_WORK_IDLE:
-        return run_idle;
-    case PLX_BENCH_WORK_POLL:
-        return run_poll;
-    case PLX_BENCH_WORK_CANCEL:
-        return run_cancel;
-    case PLX_BENCH_WORK_NOP:
-        break;
-    }
-    return run_nop;
-}
+static const plx_bench_fn runs[] = {
+    [PLX_BENCH_WORK_PUBLISH_1] = run_publish_1, [PLX_BENCH_WORK_PUBLISH_32] = run_publish_32,
+    [PLX_BENCH_WORK_IDLE] = run_idle,           [PLX_BENCH_WORK_POLL] = run_poll,
+    [PLX_BENCH_WORK_CANCEL] = run_cancel,       [PLX_BENCH_WORK_NOP] = run_nop,
+};
 
 static bool open_descriptors(struct theirs *theirs)
 {
@@ -325,7 +312,7 @@ struct plx_bench_subject plx_bench_liburing(struct plx_bench *bench, enum plx_be
     bool is_epoll = kind == PLX_BENCH_EPOLL;
     struct plx_bench_subject subject = {
         .name = is_epoll ? "epoll" : "liburing",
-        .run = is_epoll ? run_epoll : run_of(work),
+        .run = is_epoll ? run_epoll : runs[work],
         .open = is_epoll ? NULL : open_ring,
         .close = is_epoll ? NULL : close_ring,
         .missing = "no memory or no descriptors",

@@ -315,24 +315,11 @@ static int run_nop(struct plx_bench_slice *slice, void *ctx, struct plx_diag *di
 
 /* --- cases ----------------------------------------------------------------------------------- */
 
-static plx_bench_fn run_of(enum plx_bench_ring_work work)
-{
-    switch (work) {
-    case PLX_BENCH_WORK_PUBLISH_1:
-        return run_publish_1;
-    case PLX_BENCH_WORK_PUBLISH_32:
-        return run_publish_32;
-    case PLX_BENCH_WORK_IDLE:
-        return run_idle;
-    case PLX_BENCH_WORK_POLL:
-        return run_poll;
-    case PLX_BENCH_WORK_CANCEL:
-        return run_cancel;
-    case PLX_BENCH_WORK_NOP:
-        break;
-    }
-    return run_nop;
-}
+static const plx_bench_fn runs[] = {
+    [PLX_BENCH_WORK_PUBLISH_1] = run_publish_1, [PLX_BENCH_WORK_PUBLISH_32] = run_publish_32,
+    [PLX_BENCH_WORK_IDLE] = run_idle,           [PLX_BENCH_WORK_POLL] = run_poll,
+    [PLX_BENCH_WORK_CANCEL] = run_cancel,       [PLX_BENCH_WORK_NOP] = run_nop,
+};
 
 static void prepare_ours(struct ours *ours, struct plx_bench *bench, enum plx_bench_ring_kind kind,
                          enum plx_bench_ring_work work)
@@ -390,7 +377,7 @@ static int measure(struct plx_bench *bench, const struct plx_bench_case *what,
         try_ours(ours, why, sizeof(why));
     const struct plx_bench_subject subjects[] = {
         {.name = "pollux",
-         .run = run_of(work),
+         .run = runs[work],
          .open = open_ours,
          .close = close_ours,
          .ctx = ours,
