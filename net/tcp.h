@@ -25,7 +25,7 @@
 #include "alloc/base.h"
 #include "alloc/bytes.h"
 #include "net/addr.h"
-#include "runtime/io/op.h"
+#include "runtime/io/op_socket.h"
 #include "runtime/settings/settings.h"
 
 PLX_EXTERN_C_BEGIN

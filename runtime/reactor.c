@@ -183,6 +183,16 @@ void plx_op_cancel(struct plx_reactor *r, struct plx_op *op)
     plx__io_cancel(r->io, op);
 }
 
+int plx_fd_register(struct plx_reactor *r, int fd)
+{
+    return plx__io_fd_register(r->io, fd);
+}
+
+int plx_fd_unregister(struct plx_reactor *r, int fd)
+{
+    return plx__io_fd_unregister(r->io, fd);
+}
+
 int plx_mesh_post(struct plx_reactor *from, uint32_t to, plx_post_fn fn, const void *body,
                   size_t bytes)
 {

@@ -17,7 +17,9 @@
 #include "alloc/bytes.h"
 #include "alloc/pool.h"
 #include "runtime/io/caps.h"
-#include "runtime/io/op.h"
+#include "runtime/io/group.h"
+#include "runtime/io/op_file.h"
+#include "runtime/io/op_socket.h"
 #include "runtime/mesh/mesh.h"
 #include "runtime/sched/timer.h"
 

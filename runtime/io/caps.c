@@ -4,10 +4,24 @@
 const char *plx_cap_name(uint32_t cap)
 {
     static const char *const names[PLX_CAP_COUNT] = {
-        "URING",          "SQPOLL",          "SINGLE_ISSUER", "DEFER_TASKRUN",
-        "COOP_TASKRUN",   "TASKRUN_FLAG",    "BUFFER_RING",   "MULTISHOT_ACCEPT",
-        "MULTISHOT_RECV", "REGISTERED_RING", "CANCEL_ANY",    "ATTACH_WQ",
+        "URING",
+        "SQPOLL",
+        "SINGLE_ISSUER",
+        "DEFER_TASKRUN",
+        "COOP_TASKRUN",
+        "TASKRUN_FLAG",
+        "BUFFER_RING",
+        "MULTISHOT_ACCEPT",
+        "MULTISHOT_RECV",
+        "REGISTERED_RING",
+        "CANCEL_ANY",
+        "ATTACH_WQ",
         "FIXED_BUFFERS",
+        "MULTISHOT_RECVMSG",
+        "SEND_ZC",
+        "SENDMSG_ZC",
+        "REGISTERED_FILES",
+        "MSG_RING",
     };
 
     if (!plx_is_pow2(cap))

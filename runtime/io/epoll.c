@@ -371,6 +371,8 @@ static int epoll_submit(struct plx__io *io, struct plx_op *op)
         plx__io_end(io, op, 0);
         return 0;
     }
+    if (op->code != PLX_OP_CLOSE && attempts[op->code] == NULL)
+        return -EOPNOTSUPP;
     if (op->code == PLX_OP_CLOSE) {
         submit_close(epoll, op);
         return 0;

@@ -4,6 +4,7 @@
  * closes that wait for them, delivery, groups, notes.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,10 +95,56 @@ int plx__io_open(const struct plx__io_config *config, struct plx__io **out, stru
 
 /* --- submitting ------------------------------------------------------------------------------- */
 
-/* Ops that name a descriptor are counted; nop names none, and a close is counted by waiting. */
+/* What an op may be, by its code. */
+#define NAMES_FD     (1u << 0) /* counted at its descriptor (a close is counted by waiting) */
+#define MAY_CWD      (1u << 1) /* or AT_FDCWD, which is none */
+#define FLAG_SHIFT   4u        /* above: the PLX_ flags that it takes */
+#define TAKES(flags) ((uint32_t)(flags) << FLAG_SHIFT)
+
+static const uint32_t traits[PLX_OP_CODE_COUNT] = {
+    [PLX_OP_READ] = NAMES_FD | TAKES(PLX_FIXED),
+    [PLX_OP_WRITE] = NAMES_FD | TAKES(PLX_FIXED),
+    [PLX_OP_READV] = NAMES_FD,
+    [PLX_OP_WRITEV] = NAMES_FD,
+    [PLX_OP_READ_GROUP] = NAMES_FD,
+    [PLX_OP_FSYNC] = NAMES_FD,
+    [PLX_OP_FALLOCATE] = NAMES_FD,
+    [PLX_OP_OPENAT] = NAMES_FD | MAY_CWD,
+    [PLX_OP_STATX] = NAMES_FD | MAY_CWD,
+    [PLX_OP_RECV] = NAMES_FD,
+    [PLX_OP_RECV_GROUP] = NAMES_FD | TAKES(PLX_MULTISHOT),
+    [PLX_OP_RECVMSG] = NAMES_FD,
+    [PLX_OP_RECVMSG_GROUP] = NAMES_FD | TAKES(PLX_MULTISHOT),
+    [PLX_OP_SEND] = NAMES_FD | TAKES(PLX_INLINE | PLX_ZERO_COPY),
+    [PLX_OP_SENDMSG] = NAMES_FD | TAKES(PLX_ZERO_COPY),
+    [PLX_OP_ACCEPT] = NAMES_FD | TAKES(PLX_MULTISHOT),
+    [PLX_OP_CONNECT] = NAMES_FD,
+    [PLX_OP_SHUTDOWN] = NAMES_FD,
+    [PLX_OP_POLL] = NAMES_FD,
+    [PLX_OP_CLOSE] = NAMES_FD,
+};
+
 static inline bool names_fd(const struct plx_op *op)
 {
-    return op->code != PLX_OP_NOP;
+    uint32_t trait = traits[op->code];
+    return (trait & NAMES_FD) != 0 && ((trait & MAY_CWD) == 0 || op->fd != AT_FDCWD);
+}
+
+/* Flags that belong to the op, and memory that is where they say. */
+static int check_flags(const struct plx__io *io, const struct plx_op *op)
+{
+    if ((op->flags & ~(traits[op->code] >> FLAG_SHIFT)) != 0)
+        return -EINVAL;
+    if ((op->flags & (PLX_INLINE | PLX_ZERO_COPY)) == (PLX_INLINE | PLX_ZERO_COPY))
+        return -EINVAL;
+    if ((op->flags & PLX_FIXED) == 0)
+        return 0;
+    /* Below the arena the offset wraps around to a large one. */
+    uint64_t offset = (uintptr_t)op->mem.buf - (uintptr_t)io->arena->base;
+    uint64_t bytes = io->arena->bytes;
+    bool inside = op->len != 0 && offset < bytes && op->len <= bytes - offset &&
+                  offset / PLX_POOL_CHUNK_BYTES == (offset + op->len - 1) / PLX_POOL_CHUNK_BYTES;
+    return inside ? 0 : -EFAULT;
 }
 
 static void submit_close(struct plx__io *io, struct plx_op *op)
@@ -164,9 +211,15 @@ int plx__io_submit(struct plx__io *io, struct plx_op *op)
     PLX_ASSERT_HOT(op->code != PLX_OP_NONE && op->code < PLX_OP_CODE_COUNT);
     if (PLX_UNLIKELY(io->refuses && (op->code != PLX_OP_CLOSE || io->drained)))
         return -ESHUTDOWN;
+    if (PLX_UNLIKELY(op->flags != 0)) {
+        int rc = check_flags(io, op);
+        if (rc != 0)
+            return rc;
+    }
 
     op->state = PLX_OP_QUEUED;
-    if (names_fd(op)) {
+    bool names = names_fd(op);
+    if (names) {
         if (PLX_UNLIKELY((uint32_t)op->fd >= io->fd_limit)) {
             op->state = PLX_OP_IDLE;
             return -EBADF;
@@ -191,7 +244,7 @@ int plx__io_submit(struct plx__io *io, struct plx_op *op)
         io->full += rc == -EAGAIN;
         return rc;
     }
-    if (names_fd(op))
+    if (names)
         io->fd_uses[op->fd]++;
     io->in_flight++;
     io->submitted++;
@@ -208,6 +261,32 @@ void plx__io_cancel(struct plx__io *io, struct plx_op *op)
     io->cancelled++;
     plx__op_set_state(op, PLX_OP_CANCELLING);
     io->ops->cancel(io, op);
+}
+
+/* --- registered descriptors ------------------------------------------------------------------- */
+
+/* Only while nothing names it: an op in flight holds the number in the one way or the other. */
+static int check_unused(const struct plx__io *io, int fd)
+{
+    if (fd < 0 || (uint32_t)fd >= io->fd_limit || (io->fd_uses[fd] & FD_CLOSING) != 0)
+        return -EBADF;
+    return io->fd_uses[fd] != 0 ? -EBUSY : 0;
+}
+
+int plx__io_fd_register(struct plx__io *io, int fd)
+{
+    int rc = check_unused(io, fd);
+    if (rc == 0)
+        rc = io->ops->fd_register != NULL ? io->ops->fd_register(io, fd) : -EOPNOTSUPP;
+    return rc;
+}
+
+int plx__io_fd_unregister(struct plx__io *io, int fd)
+{
+    int rc = check_unused(io, fd);
+    if (rc == 0)
+        rc = io->ops->fd_unregister != NULL ? io->ops->fd_unregister(io, fd) : -ENOENT;
+    return rc;
 }
 
 /* --- delivering ------------------------------------------------------------------------------- */

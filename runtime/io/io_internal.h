@@ -21,7 +21,9 @@
 #include "alloc/base.h"
 #include "alloc/pool.h"
 #include "runtime/io/caps.h"
-#include "runtime/io/op.h"
+#include "runtime/io/group.h"
+#include "runtime/io/op_file.h"
+#include "runtime/io/op_socket.h"
 #include "runtime/settings/settings.h"
 
 /* Completions that one turn delivers at the most. */
@@ -78,7 +80,7 @@ extern const struct plx__net_calls plx__net_kernel;
 struct plx__io_ops {
     const char *name;
     /*
-     * Takes an op (state QUEUED, descriptor checked and counted). 0, -EAGAIN full or -EOPNOTSUPP.
+     * Takes an op (state QUEUED, descriptor and flags checked). 0, or -EAGAIN full.
      * What ends at once goes by plx__io_end and is delivered by the next collect.
      */
     int (*submit)(struct plx__io *io, struct plx_op *op);
@@ -97,6 +99,10 @@ struct plx__io_ops {
     int (*group_open)(struct plx__io *io, uint16_t group);
     /* One buffer of a group came home, or another block in its place. */
     void (*group_release)(struct plx__io *io, uint16_t group, uint16_t buffer_id);
+    /* A descriptor that nothing names is registered, or no more. NULL: the backend cannot. A close
+     * of a registered one unregisters it first. */
+    int (*fd_register)(struct plx__io *io, int fd);
+    int (*fd_unregister)(struct plx__io *io, int fd);
     int64_t (*recv_now)(struct plx__io *io, int fd, void *buf, size_t len);
     int64_t (*send_now)(struct plx__io *io, int fd, const void *data, size_t len);
     uint64_t (*clock_ns)(struct plx__io *io); /* CLOCK_MONOTONIC; no system call */
@@ -184,6 +190,8 @@ int plx__io_submit(struct plx__io *io, struct plx_op *op);
 void plx__io_cancel(struct plx__io *io, struct plx_op *op);
 /* Collects and delivers one batch; returns how many events. Callbacks run in here. */
 uint32_t plx__io_poll(struct plx__io *io);
+int plx__io_fd_register(struct plx__io *io, int fd);
+int plx__io_fd_unregister(struct plx__io *io, int fd);
 int plx__io_group_create(struct plx__io *io, uint32_t count, uint32_t bytes, uint16_t *out);
 void plx__io_group_release(struct plx__io *io, uint16_t group, uint16_t buffer_id);
 void *plx__io_group_take(struct plx__io *io, uint16_t group, uint16_t buffer_id);

@@ -5,17 +5,23 @@
  *
  * Words. An *op* is prepared (a dozen stores), submitted to the reactor of the calling thread, and
  * ends with exactly one *terminal event*, handed to its callback inside a later turn. A
- * *multishot* op gives several events, all but the terminal one flagged PLX_EV_MORE. A *group* is
- * a set of equal buffers from which a receive takes one when data is there.
+ * *multishot* op gives several events, all but the terminal one flagged PLX_EV_MORE.
+ *
+ * Here is what all ops have in common; those on files are in op_file.h, those on sockets in
+ * op_socket.h, deadlines for any of them in sched/timed.h.
  *
  * The one rule of lifetime: from a submit that returned 0 until the terminal callback is entered,
- * the op and all that it points to (buffer, address) stay where they are, unchanged, on every
- * backend. When the terminal callback is entered the op is the caller's again: it may be prepared
- * and submitted anew there.
+ * the op and all that it points to (buffer, iovec, address, path, message, result structure) stay
+ * where they are, unchanged, on every backend. When the terminal callback is entered the op is the
+ * caller's again: it may be prepared and submitted anew there.
  *
  * The rule of descriptors: one that is named by an op belongs to that reactor until plx_op_close
  * has ended. Sockets take receive and send ops, never read or write (a write to a dead socket
  * raises SIGPIPE). Descriptors for read and write are in blocking mode.
+ *
+ * The rule of cancelling: a cancel is a request, so an op that was asked to end ends with
+ * -ECANCELED or with what it had come to by then; each op says what that may be. What is taken
+ * once it has begun (a file's transfer, fsync, openat …) runs to its end.
  *
  * Threads: every function here is for the thread that polls the reactor.
  */
@@ -29,6 +35,8 @@ PLX_EXTERN_C_BEGIN
 struct plx_reactor;
 struct plx_op;
 struct sockaddr;
+struct msghdr;
+struct iovec;
 
 /* What an op asks for. */
 enum plx_op_code {
@@ -36,11 +44,22 @@ enum plx_op_code {
     PLX_OP_NOP,
     PLX_OP_READ,
     PLX_OP_WRITE,
+    PLX_OP_READV,
+    PLX_OP_WRITEV,
+    PLX_OP_READ_GROUP,
+    PLX_OP_FSYNC,
+    PLX_OP_FALLOCATE,
+    PLX_OP_OPENAT,
+    PLX_OP_STATX,
     PLX_OP_RECV,
     PLX_OP_RECV_GROUP,
+    PLX_OP_RECVMSG,
+    PLX_OP_RECVMSG_GROUP,
     PLX_OP_SEND,
+    PLX_OP_SENDMSG,
     PLX_OP_ACCEPT,
     PLX_OP_CONNECT,
+    PLX_OP_SHUTDOWN,
     PLX_OP_POLL,
     PLX_OP_CLOSE,
     PLX_OP_CODE_COUNT
@@ -59,14 +78,15 @@ enum plx_op_state {
 /* Flags of an op, chosen by the caller. */
 #define PLX_QUEUED    0u        /* by the ring: no system call under SQPOLL, else one a turn */
 #define PLX_INLINE    (1u << 0) /* send, no MSG_ bits: tried at once, by the ring if it blocks */
-#define PLX_MULTISHOT (1u << 1) /* accept, recv_group: stays armed; may end at any event */
+#define PLX_MULTISHOT (1u << 1) /* accept, recv_group, recvmsg_group: stays armed */
+#define PLX_FIXED     (1u << 2) /* read, write: the buffer must be a registered one */
+#define PLX_ZERO_COPY (1u << 3) /* send, sendmsg: the kernel sends from the caller's memory */
 
 /* Flags of an event. */
-#define PLX_EV_MORE   (1u << 0) /* not the last one of this op */
-#define PLX_EV_BUFFER (1u << 1) /* `buffer_id` is lent until plx_group_release or _take */
-
-/* The offset that means the file's own position; for pipes and other things without one. */
-#define PLX_OFFSET_CURRENT UINT64_MAX
+#define PLX_EV_MORE      (1u << 0) /* not the last one of this op */
+#define PLX_EV_BUFFER    (1u << 1) /* `buffer_id` is lent until plx_group_release or _take */
+#define PLX_EV_RELEASED  (1u << 2) /* of a PLX_ZERO_COPY send: its memory is the caller's again */
+#define PLX_EV_TIMED_OUT (1u << 3) /* cancelled by its deadline (plx_op_timed) */
 
 struct plx_event {
     int32_t result;     /* >= 0: bytes, a descriptor, poll bits; < 0: negative errno */
@@ -85,16 +105,20 @@ struct plx_op {
     union {
         void *buf;
         const void *data;
+        const struct iovec *iov;
+        struct msghdr *msg;
         const struct sockaddr *addr;
+        const char *path;
+        uint64_t bytes; /* fallocate */
     } mem;
     union {
         uint64_t offset;
         void *ptr;
     } aux;
     int32_t fd;
-    uint32_t len;   /* bytes */
-    uint32_t arg;   /* MSG_, SOCK_ or poll bits */
-    uint16_t flags; /* PLX_INLINE, PLX_MULTISHOT */
+    uint32_t len;   /* bytes; vectors; statx: mask; openat: mode */
+    uint32_t arg;   /* MSG_, SOCK_, O_, AT_, FALLOC_FL_, SHUT_ or poll bits */
+    uint16_t flags; /* PLX_INLINE and its like */
     uint16_t index; /* a group; an address' length */
     /* The runtime's, from submit to the terminal event. */
     struct plx_op *link;
@@ -138,104 +162,9 @@ static inline void plx_op_nop(struct plx_op *op, plx_op_fn fn, void *ctx)
 }
 
 /*
- * Reads up to `len` bytes at `offset`, or at the descriptor's position with PLX_OFFSET_CURRENT.
- * Shapes: result is 0 at the end of the file, less than `len` near it. Ownership: `buf` is the
- * kernel's until the terminal event. Cost: where the arena is registered (PLX_CAP_FIXED_BUFFERS), a
- * buffer in it that lies in one PLX_POOL_CHUNK_BYTES, as each block of the pool does, goes as a
- * fixed one by itself: no pinning and no walk of page tables, which O_DIRECT gains from; that the
- * kernel copies to its own cache without O_DIRECT stays so. Errors in the event: of pread(2).
- * Source: io_uring_prep_read(3), io_uring_prep_read_fixed(3), io_uring_register_buffers(3).
+ * Waits until `fd` shows one of `bits` (POLLIN, POLLOUT …); the result is what it shows. Once.
+ * Cancel: -ECANCELED, or the bits if they had shown.
  */
-static inline void plx_op_read(struct plx_op *op, int fd, void *buf, uint32_t len, uint64_t offset,
-                               plx_op_fn fn, void *ctx)
-{
-    plx__op_prepare(op, PLX_OP_READ, fd, fn, ctx);
-    op->mem.buf = buf;
-    op->len = len;
-    op->aux.offset = offset;
-}
-
-/* Writes up to `len` bytes; as plx_op_read. A short result is possible. Source:
- * io_uring_prep_write(3). */
-static inline void plx_op_write(struct plx_op *op, int fd, const void *data, uint32_t len,
-                                uint64_t offset, plx_op_fn fn, void *ctx)
-{
-    plx__op_prepare(op, PLX_OP_WRITE, fd, fn, ctx);
-    op->mem.data = data;
-    op->len = len;
-    op->aux.offset = offset;
-}
-
-/*
- * Receives up to `len` bytes from a socket into `buf`. `arg` takes MSG_ bits.
- * Result 0: the peer has ended its side. Ownership: `buf` is the kernel's until the terminal event.
- * Cancel: may still deliver data that had arrived. Errors in the event: of recv(2).
- */
-static inline void plx_op_recv(struct plx_op *op, int fd, void *buf, uint32_t len, uint32_t arg,
-                               plx_op_fn fn, void *ctx)
-{
-    plx__op_prepare(op, PLX_OP_RECV, fd, fn, ctx);
-    op->mem.buf = buf;
-    op->len = len;
-    op->arg = arg;
-}
-
-/*
- * Receives into a buffer that the backend takes from `group` when data is there, again and again
- * (PLX_MULTISHOT is set; the op may end at any event, so re-arm when PLX_EV_MORE is missing). Each
- * event with result > 0 carries PLX_EV_BUFFER: give the buffer back by plx_group_release. Result
- * 0: the peer has ended its side. -ENOBUFS: the group is empty; the data waits in the socket;
- * submit again after a buffer came home (plx_group_left). Source: io_uring_prep_recv_multishot(3).
- */
-static inline void plx_op_recv_group(struct plx_op *op, int fd, uint16_t group, plx_op_fn fn,
-                                     void *ctx)
-{
-    plx__op_prepare(op, PLX_OP_RECV_GROUP, fd, fn, ctx);
-    op->index = group;
-    op->flags = PLX_MULTISHOT;
-}
-
-/*
- * Sends up to `len` bytes on a socket. `arg` takes MSG_ bits; MSG_NOSIGNAL is always added.
- * `flags`: PLX_QUEUED or PLX_INLINE. Shapes: a result below `len` is possible. At most one send of
- * a stream may be in flight: two may be reordered by the kernel. Ownership: `data` is borrowed
- * until the terminal event. Errors in the event: of send(2).
- */
-static inline void plx_op_send(struct plx_op *op, int fd, const void *data, uint32_t len,
-                               uint32_t arg, uint16_t flags, plx_op_fn fn, void *ctx)
-{
-    plx__op_prepare(op, PLX_OP_SEND, fd, fn, ctx);
-    op->mem.data = data;
-    op->len = len;
-    op->arg = arg;
-    op->flags = flags;
-}
-
-/*
- * Accepts connections from a listening socket; `arg` takes SOCK_CLOEXEC and SOCK_NONBLOCK, `flags`
- * takes PLX_MULTISHOT (may end at any event). Result: a descriptor, the caller's. After a cancel,
- * connections that had been accepted are still delivered: take or close them. Errors in the event:
- * of accept(2); with -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM the connection waits in the queue: submit
- * again later.
- */
-static inline void plx_op_accept(struct plx_op *op, int fd, uint32_t arg, uint16_t flags,
-                                 plx_op_fn fn, void *ctx)
-{
-    plx__op_prepare(op, PLX_OP_ACCEPT, fd, fn, ctx);
-    op->arg = arg;
-    op->flags = flags;
-}
-
-/* Connects a socket to `addr` of `addr_bytes` bytes, borrowed until the terminal event. */
-static inline void plx_op_connect(struct plx_op *op, int fd, const struct sockaddr *addr,
-                                  uint16_t addr_bytes, plx_op_fn fn, void *ctx)
-{
-    plx__op_prepare(op, PLX_OP_CONNECT, fd, fn, ctx);
-    op->mem.addr = addr;
-    op->index = addr_bytes;
-}
-
-/* Waits until `fd` shows one of `bits` (POLLIN, POLLOUT …); the result is what it shows. Once. */
 static inline void plx_op_poll(struct plx_op *op, int fd, uint32_t bits, plx_op_fn fn, void *ctx)
 {
     plx__op_prepare(op, PLX_OP_POLL, fd, fn, ctx);
@@ -261,8 +190,9 @@ static inline void plx_op_close(struct plx_op *op, int fd, plx_op_fn fn, void *c
  * here. Cost: hot; no allocation; no system call, except one send with PLX_INLINE, and on the
  * epoll backend the operation's own attempt. Errors: -EAGAIN the ring is full, or a close of this
  * number is under way: submit again in a later turn; -EBADF the descriptor is negative, above the
- * limit at start, or being closed; -EOPNOTSUPP the backend has no such operation (files on epoll);
- * -ESHUTDOWN the reactor is stopping. On an error nothing was taken: the op is the caller's, idle,
+ * limit at start, or being closed; -EINVAL flags that exclude each other or do not belong to the
+ * op; -EFAULT a PLX_FIXED buffer that is not in one registered chunk of the arena; -ESHUTDOWN the
+ * reactor is stopping. On an error nothing was taken: the op is the caller's, idle,
  * and no event will come.
  * What the operation itself meets (a reset, an end of file) is not an error here but the event's
  * result.
@@ -282,60 +212,20 @@ static inline enum plx_op_state plx_op_state(const struct plx_op *op)
     return (enum plx_op_state)(op->state & 7u);
 }
 
-/* --- groups ----------------------------------------------------------------------------------- */
-
-#define PLX_GROUP_BUFFERS_MAX 32768u
-#define PLX_GROUPS_MAX        16u
+/* --- registered descriptors ---------------------------------------------------------------------
+ */
 
 /*
- * Makes a group of `count` buffers (a power of two up to PLX_GROUP_BUFFERS_MAX) of `bytes` bytes
- * (a multiple of PLX_PAGE up to PLX_POOL_BLOCK_MAX), each a block of the reactor's pool, and gives
- * its index. It lives as long as the reactor. Cost: set-up. Errors, after which nothing was taken:
- * -EINVAL shapes; -ENOSPC PLX_GROUPS_MAX reached; -ENOMEM the pool has not so many blocks free, or
- * the arena no room for the tables.
+ * Makes ops on `fd` cheaper on backends that can (PLX_CAP_REGISTERED_FILES): the kernel looks the
+ * file up once, here. For descriptors that live long: a listener, a journal, a feed. The ops stay
+ * the same. plx_op_close ends it. Affinity: owner. Cost: set-up; a system call. Errors: -EBADF;
+ * -ENOSPC more than the table holds; -EOPNOTSUPP this backend looks up every time, which is no
+ * harm; -EBUSY an op names `fd` now, or it is registered.
  */
-PLX_API PLX_MUST_CHECK int plx_group_create(struct plx_reactor *reactor, uint32_t count,
-                                            uint32_t bytes, uint16_t *out);
+PLX_API int plx_fd_register(struct plx_reactor *reactor, int fd);
 
-/*
- * Gives a buffer back, exactly once per PLX_EV_BUFFER, unless plx_group_take was called instead.
- * Cost: hot; no system call.
- */
-PLX_API void plx_group_release(struct plx_reactor *reactor, uint16_t group, uint16_t buffer_id);
-
-/*
- * Takes a buffer for good, with PLX_EV_BUFFER and instead of plx_group_release: what was received
- * stays where it is, without a copy. The group gets another block from the pool at once, or, while
- * that is dry, as soon as a block comes home; until then it has a buffer less.
- * Ownership: returns the block, the caller's until plx_pool_release to any reactor's pool.
- * Cost: hot; no system call.
- */
-PLX_API PLX_MUST_CHECK void *plx_group_take(struct plx_reactor *reactor, uint16_t group,
-                                            uint16_t buffer_id);
-
-/*
- * How many buffers receives may still take: all but those that the caller has and those that wait
- * for a block. Those that the kernel has filled in this very moment count as left.
- */
-PLX_API uint32_t plx_group_left(const struct plx_reactor *reactor, uint16_t group);
-
-/* --- now: one plain non-blocking call on this core -------------------------------------------- */
-
-/*
- * recv(2) with MSG_DONTWAIT. Returns bytes, 0 at the peer's end, -EAGAIN nothing there, or another
- * negative errno. Cost: one system call, about 250 ns when nothing is there. Only while no receive
- * op of the socket is in flight.
- */
-PLX_API PLX_MUST_CHECK int64_t plx_recv_now(struct plx_reactor *reactor, int fd, void *buf,
-                                            size_t len);
-
-/*
- * send(2) with MSG_DONTWAIT | MSG_NOSIGNAL. Returns bytes taken (maybe fewer), -EAGAIN, or another
- * negative errno. Cost: one system call. Only while no send op of the socket is in flight: it
- * would overtake it.
- */
-PLX_API PLX_MUST_CHECK int64_t plx_send_now(struct plx_reactor *reactor, int fd, const void *data,
-                                            size_t len);
+/* Undoes it, leaving `fd` open. Errors: -ENOENT it is not registered; -EBUSY an op names it. */
+PLX_API int plx_fd_unregister(struct plx_reactor *reactor, int fd);
 
 PLX_EXTERN_C_END
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The uring backend in motion: entries in, completions out, cancels. Set-up is in uring_setup.c. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 #include "runtime/io/enter_internal.h"
@@ -49,24 +50,60 @@ static inline struct io_uring_sqe *take_sqe(struct uring *u, unsigned reserve)
     return sqe;
 }
 
-static void fill_recv_group(struct uring *u, struct plx_op *op, struct io_uring_sqe *sqe)
+/*
+ * While the kernel has an op, its result holds two numbers of ours: where in the track it is,
+ * below, and the buffer that was chosen for it, above.
+ */
+PLX_STATIC_ASSERT(URING_TRACK_MAX <= 1u << 16, "a track's slot is the lower half");
+PLX_STATIC_ASSERT(PLX_GROUP_BUFFERS_MAX <= 1u << 15, "a buffer's id is the upper half");
+
+static inline void keep_slot(struct plx_op *op, uint32_t slot)
+{
+    op->result = (int32_t)(((uint32_t)op->result & 0xffff0000u) | slot);
+}
+
+static inline uint32_t kept_slot(const struct plx_op *op)
+{
+    return (uint32_t)op->result & 0xffffu;
+}
+
+static inline void keep_buffer(struct plx_op *op, uint16_t id)
+{
+    op->result = (int32_t)(((uint32_t)op->result & 0xffffu) | (uint32_t)id << 16);
+}
+
+static inline uint16_t kept_buffer(const struct plx_op *op)
+{
+    return (uint16_t)((uint32_t)op->result >> 16);
+}
+
+static inline bool takes_from_group(const struct plx_op *op)
+{
+    return op->code == PLX_OP_RECV_GROUP || op->code == PLX_OP_READ_GROUP;
+}
+
+/* Lets the kernel choose the buffer, or, where it has no buffer rings, chooses one for this op. */
+static void fill_group(struct uring *u, struct plx_op *op, struct io_uring_sqe *sqe)
 {
     struct plx__group *group = &u->io.groups[op->index];
-    sqe->opcode = IORING_OP_RECV;
     if (group->ring != NULL) {
-        sqe->flags = IOSQE_BUFFER_SELECT;
+        sqe->flags |= IOSQE_BUFFER_SELECT;
         sqe->buf_group = op->index;
-        if ((op->flags & PLX_MULTISHOT) != 0 && (u->io.caps & PLX_CAP_MULTISHOT_RECV) != 0)
-            sqe->ioprio = IORING_RECV_MULTISHOT;
-        else
-            sqe->len = group->bytes;
         return;
     }
-    /* No buffer ring in this kernel: one buffer of the group for one receive. */
     uint16_t id = group->free_ids[--group->free_count];
-    op->aux.offset = id;
+    keep_buffer(op, id);
     sqe->addr = (uintptr_t)group->blocks[id];
-    sqe->len = group->bytes;
+}
+
+static void fill_recv_group(struct uring *u, struct plx_op *op, struct io_uring_sqe *sqe)
+{
+    sqe->opcode = IORING_OP_RECV;
+    fill_group(u, op, sqe);
+    if ((op->flags & PLX_MULTISHOT) != 0 && (u->io.caps & PLX_CAP_MULTISHOT_RECV) != 0)
+        sqe->ioprio = IORING_RECV_MULTISHOT;
+    else
+        sqe->len = u->io.groups[op->index].bytes;
 }
 
 /* A buffer in the registered arena is named by its chunk, which spares pinning its pages. */
@@ -75,13 +112,59 @@ static inline void fill_transfer(const struct uring *u, const struct plx_op *op,
 {
     sqe->opcode = plain;
     sqe->off = op->aux.offset;
-    int32_t chunk =
-        op->len != 0
-            ? plx__uring_chunk(u->fixed_bytes, (uintptr_t)op->mem.buf - u->fixed_base, op->len)
-            : -1;
+    int32_t chunk = op->len != 0 ? plx__uring_chunk(u->fixed_bytes,
+                                                    (uintptr_t)op->mem.buf - u->fixed_base, op->len)
+                                 : -1;
     if (chunk >= 0) {
         sqe->opcode = fixed;
         sqe->buf_index = (uint16_t)chunk;
+    }
+}
+
+static void fill_file_sqe(struct uring *u, struct plx_op *op, struct io_uring_sqe *sqe)
+{
+    switch (op->code) {
+    case PLX_OP_READ:
+        fill_transfer(u, op, sqe, IORING_OP_READ, IORING_OP_READ_FIXED);
+        break;
+    case PLX_OP_WRITE:
+        fill_transfer(u, op, sqe, IORING_OP_WRITE, IORING_OP_WRITE_FIXED);
+        break;
+    case PLX_OP_READV:
+        sqe->opcode = IORING_OP_READV;
+        sqe->off = op->aux.offset;
+        break;
+    case PLX_OP_WRITEV:
+        sqe->opcode = IORING_OP_WRITEV;
+        sqe->off = op->aux.offset;
+        break;
+    case PLX_OP_READ_GROUP:
+        sqe->opcode = IORING_OP_READ;
+        sqe->off = op->aux.offset;
+        fill_group(u, op, sqe);
+        break;
+    case PLX_OP_FSYNC:
+        sqe->opcode = IORING_OP_FSYNC;
+        sqe->fsync_flags = op->arg != 0 ? IORING_FSYNC_DATASYNC : 0;
+        break;
+    case PLX_OP_FALLOCATE:
+        sqe->opcode = IORING_OP_FALLOCATE;
+        sqe->off = op->aux.offset;
+        sqe->addr = op->mem.bytes;
+        sqe->len = op->arg;
+        break;
+    case PLX_OP_OPENAT:
+        sqe->opcode = IORING_OP_OPENAT;
+        sqe->open_flags = op->arg | O_CLOEXEC;
+        break;
+    case PLX_OP_STATX:
+        sqe->opcode = IORING_OP_STATX;
+        sqe->off = (uintptr_t)op->aux.ptr;
+        sqe->statx_flags = op->arg;
+        break;
+    default:
+        sqe->opcode = IORING_OP_NOP;
+        break;
     }
 }
 
@@ -91,16 +174,22 @@ static void fill_sqe(struct uring *u, struct plx_op *op, struct io_uring_sqe *sq
     sqe->addr = (uintptr_t)op->mem.buf;
     sqe->len = op->len;
     sqe->user_data = (uintptr_t)op;
-    switch ((enum plx_op_code)op->code) {
-    case PLX_OP_READ:
-        fill_transfer(u, op, sqe, IORING_OP_READ, IORING_OP_READ_FIXED);
-        break;
-    case PLX_OP_WRITE:
-        fill_transfer(u, op, sqe, IORING_OP_WRITE, IORING_OP_WRITE_FIXED);
-        break;
+    switch (op->code) {
     case PLX_OP_RECV:
         sqe->opcode = IORING_OP_RECV;
         sqe->msg_flags = op->arg;
+        break;
+    case PLX_OP_RECVMSG:
+        sqe->opcode = IORING_OP_RECVMSG;
+        sqe->msg_flags = op->arg;
+        break;
+    case PLX_OP_SENDMSG:
+        sqe->opcode = IORING_OP_SENDMSG;
+        sqe->msg_flags = op->arg | MSG_NOSIGNAL;
+        break;
+    case PLX_OP_SHUTDOWN:
+        sqe->opcode = IORING_OP_SHUTDOWN;
+        sqe->len = op->arg;
         break;
     case PLX_OP_RECV_GROUP:
         fill_recv_group(u, op, sqe);
@@ -126,10 +215,8 @@ static void fill_sqe(struct uring *u, struct plx_op *op, struct io_uring_sqe *sq
     case PLX_OP_CLOSE:
         sqe->opcode = IORING_OP_CLOSE;
         break;
-    case PLX_OP_NOP:
-    case PLX_OP_NONE:
-    case PLX_OP_CODE_COUNT:
-        sqe->opcode = IORING_OP_NOP;
+    default:
+        fill_file_sqe(u, op, sqe);
         break;
     }
 }
@@ -145,9 +232,12 @@ static int uring_submit(struct plx__io *io, struct plx_op *op)
             return 0;
         }
     }
-    if (op->code == PLX_OP_RECV_GROUP) {
+    if (takes_from_group(op)) {
+        PLX_ASSERT(op->index < PLX_GROUPS_MAX);
         struct plx__group *group = &io->groups[op->index];
         PLX_ASSERT(group->count != 0);
+        if (op->code == PLX_OP_READ_GROUP && op->len > group->bytes)
+            return -EINVAL;
         if (group->ring == NULL && group->free_count == 0) {
             plx__io_end(io, op, -ENOBUFS);
             return 0;
@@ -162,7 +252,7 @@ static int uring_submit(struct plx__io *io, struct plx_op *op)
     fill_sqe(u, op, sqe);
     plx__op_set_state(op, PLX_OP_SUBMITTED);
     if (PLX_UNLIKELY(u->track != NULL)) {
-        op->result = (int32_t)u->track_count;
+        keep_slot(op, u->track_count);
         u->track[u->track_count++] = op;
     }
     return 0;
@@ -285,7 +375,7 @@ static void collect_buffer(struct uring *u, const struct io_uring_cqe *cqe, stru
     struct plx__group *group = &u->io.groups[op->index];
     uint16_t id;
     if (group->ring == NULL)
-        id = (uint16_t)op->aux.offset;
+        id = kept_buffer(op);
     else if ((cqe->flags & IORING_CQE_F_BUFFER) != 0)
         id = (uint16_t)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
     else
@@ -303,10 +393,10 @@ static void collect_buffer(struct uring *u, const struct io_uring_cqe *cqe, stru
 
 static void untrack(struct uring *u, struct plx_op *op)
 {
-    uint32_t slot = (uint32_t)op->result;
+    uint32_t slot = kept_slot(op);
     struct plx_op *last = u->track[--u->track_count];
     u->track[slot] = last;
-    last->result = (int32_t)slot;
+    keep_slot(last, slot);
 }
 
 static inline void collect_one(struct uring *u, const struct io_uring_cqe *cqe,
@@ -314,7 +404,7 @@ static inline void collect_one(struct uring *u, const struct io_uring_cqe *cqe,
 {
     struct plx_op *op = (struct plx_op *)(uintptr_t)cqe->user_data;
     *out = (struct plx__completion){.op = op, .event = {.result = cqe->res}};
-    if (op->code == PLX_OP_RECV_GROUP)
+    if (takes_from_group(op))
         collect_buffer(u, cqe, op, &out->event);
     if ((cqe->flags & IORING_CQE_F_MORE) != 0) {
         out->event.flags |= PLX_EV_MORE;

@@ -5,7 +5,7 @@
 
 #include <netinet/in.h>
 
-#include "runtime/io/op.h"
+#include "runtime/io/op_socket.h"
 
 #define SEEN_MAX 64u
 
