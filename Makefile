@@ -6,6 +6,7 @@
 #   make bench               pollux bench --quick
 #   make tidy                sizes, layering, forbidden calls
 #   make asan ubsan tsan     the tests under a sanitizer, each in a build folder of its own
+#   make cross               the context switch for aarch64, built by CROSS_CC, run by CROSS_RUN
 #   make fuzz                the fuzzers, each for FUZZ_SECONDS, with clang and its libFuzzer
 #   make example             compile and run the example of README.md
 #   make install             PREFIX, LIBDIR and DESTDIR respected
@@ -71,14 +72,16 @@ ALL_CFLAGS  = -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -fvisibility=hidden -fPIC \
 ALL_LDFLAGS = -pthread -Wl,--as-needed $(SANFLAGS) $(LDFLAGS)
 
 LIB_SRC  := $(sort $(wildcard alloc/*.c runtime/*.c runtime/*/*.c net/*.c))
-LIB_OBJ  := $(LIB_SRC:%.c=$(B)/obj/%.o)
+# Each is empty but for its own processor.
+LIB_ASM  := $(sort $(wildcard runtime/*/*.S))
+LIB_OBJ  := $(LIB_SRC:%.c=$(B)/obj/%.o) $(LIB_ASM:%.S=$(B)/obj/%.o)
 # tools/examples/*.c are programs by themselves.
 TOOL_SRC := $(sort $(wildcard tools/*.c tools/bench/*.c))
 TOOL_OBJ := $(TOOL_SRC:%.c=$(B)/obj/%.o)
 # test/**/test_*.c and stress_*.c are programs; what else lies in test/ is linked into each of them,
-# but for the fuzzers, which are programs of libFuzzer's.
+# but for the fuzzers, which are programs of libFuzzer's, and those for another processor.
 TEST_MAIN := $(sort $(shell find test -name 'test_*.c' -o -name 'stress_*.c' 2>/dev/null))
-TEST_HELP := $(sort $(filter-out $(TEST_MAIN) test/fuzz/%, \
+TEST_HELP := $(sort $(filter-out $(TEST_MAIN) test/fuzz/% test/cross/%, \
                $(shell find test -name '*.c' 2>/dev/null)))
 TEST_OBJ  := $(TEST_HELP:%.c=$(B)/obj/%.o)
 TEST_BIN  := $(TEST_MAIN:%.c=$(B)/%)
@@ -93,8 +96,8 @@ MAN      := $(sort $(wildcard man/*.[137]))
 SHARED   := libpollux.so.$(VERSION)
 STAGED   := $(HEADERS:%=$(B)/include/pollux/%) $(B)/include/pollux/pollux.h
 
-.PHONY: all check bench tidy asan ubsan tsan tsan-run fuzz fuzz-run example install clean tests \
-        FORCE
+.PHONY: all check bench tidy asan ubsan tsan tsan-run fuzz fuzz-run cross example install clean \
+        tests FORCE
 .SECONDARY:
 .DELETE_ON_ERROR:
 # A sanitizer's runtime belongs into the program, so a sanitized build has no shared library.
@@ -114,12 +117,18 @@ $(B)/obj/%.o: %.c $(B)/flags
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) $(EXTRA_CFLAGS) -MMD -MP -c $< -o $@
 
+$(B)/obj/%.o: %.S $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,AS,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
 # --- the library ----------------------------------------------------------------------------------
 
 # The list's file changes when a source is added or removed, so that no stale object stays behind.
 $(B)/sources: FORCE
 	@mkdir -p $(B)
-	@echo '$(LIB_SRC) $(HEADERS)' | cmp -s - $@ || echo '$(LIB_SRC) $(HEADERS)' > $@
+	@echo '$(LIB_SRC) $(LIB_ASM) $(HEADERS)' | cmp -s - $@ || \
+	    echo '$(LIB_SRC) $(LIB_ASM) $(HEADERS)' > $@
 
 $(B)/libpollux.a: $(LIB_OBJ) $(B)/sources
 	$(call say,AR,$@)
@@ -187,6 +196,18 @@ tsan-run: $(TSAN_BIN)
 	    *) echo "TSAN_TESTS names $$name, and there is no such test" >&2; exit 1;; esac; done
 	@$(if $(TSAN_BIN),,echo 'no stress_* test, and TSAN_TESTS is empty' >&2; exit 1;) \
 	    $(RUN_TESTS) --no-aslr $(TSAN_BIN)
+
+# What is written for one processor, on the other one. No library of ours is needed.
+CROSS_CC  ?= aarch64-linux-gnu-gcc
+CROSS_RUN ?= qemu-aarch64
+CROSS_SRC := test/cross/switch.c test/runtime/sched/switch_cases.c $(LIB_ASM)
+cross: $(B)/cross/switch
+	$(CROSS_RUN) $<
+
+$(B)/cross/switch: $(CROSS_SRC) $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,CROSS,$@)
+	$(Q)$(CROSS_CC) -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -O2 -g -static $(CROSS_SRC) -lm -o $@
 
 # They begin without a corpus: every input is a sequence of operations, so there is none to learn.
 # What made one fail is beside it: give it that file's name to see it again.
