@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "runtime/place/pin_internal.h"
 #include "runtime/runtime_internal.h"
@@ -191,6 +192,7 @@ int plx__reactor_open(struct plx_runtime *rt, uint32_t index, bool adopted, stru
     rc = plx__reactor_pool_open(r, diag);
     if (rc != 0)
         goto close_io;
+    plx_store_relaxed(&slot->tid, (int)gettid());
     tell_notes(r);
     r->downgrades = r->io->note_count + r->arena->note_count + (r->pin_note[0] != '\0') +
                     (r->stack_note[0] != '\0');
@@ -372,12 +374,15 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
-/* Signals are the application's business; a fault in a reactor still ends the process. */
+/* Signals are the application's business; a fault in a reactor still ends the process, and the
+ * keeper may ask where it is. */
 static void block_signals(sigset_t *before)
 {
     static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
     sigset_t all;
     sigfillset(&all);
+    if (plx__keeper_signal() != 0)
+        sigdelset(&all, plx__keeper_signal());
     for (size_t i = 0; i < sizeof(fatal) / sizeof(*fatal); i++)
         sigdelset(&all, fatal[i]);
     pthread_sigmask(SIG_SETMASK, &all, before);
@@ -398,6 +403,9 @@ static bool claim(struct plx__slot *slot)
 /* What forbids any reactor of this runtime to begin. */
 static int check_startable(const struct plx_runtime *rt, struct plx_diag *diag)
 {
+    if (rt->pid != getpid())
+        return plx_diag_set(diag, -EPERM, "runtime", "it belongs to process %d, which forked",
+                            (int)rt->pid);
     if (!rt->machine->is_this_system)
         return plx_diag_set(diag, -EXDEV, "machine",
                             "the plan is for another machine (%s): nothing can be started on it",
@@ -489,6 +497,14 @@ static void join_all(struct plx_runtime *rt)
     }
 }
 
+static int start_keeper(struct plx_runtime *rt, bool signals, struct plx_diag *diag)
+{
+    pthread_mutex_lock(&rt->lock);
+    int rc = plx__keeper_start(rt, signals, diag);
+    pthread_mutex_unlock(&rt->lock);
+    return rc;
+}
+
 int plx_runtime_start(struct plx_runtime *rt, struct plx_diag *diag)
 {
     if (rt->was_started)
@@ -497,6 +513,9 @@ int plx_runtime_start(struct plx_runtime *rt, struct plx_diag *diag)
     if (rc != 0)
         return rc;
     rt->was_started = true;
+    rc = start_keeper(rt, rt->opts.take_signals, diag);
+    if (rc != 0)
+        return rc;
 
     sigset_t before;
     block_signals(&before);
@@ -512,6 +531,7 @@ int plx_runtime_start(struct plx_runtime *rt, struct plx_diag *diag)
     if (rc != 0) {
         decide(rt, false);
         join_all(rt);
+        plx__keeper_stop(rt);
         return rc;
     }
 
@@ -608,6 +628,9 @@ static int64_t gather_threads(struct plx_runtime *rt, uint64_t until_ns)
 int plx_runtime_stop(struct plx_runtime *rt, uint64_t within_ns, struct plx_diag *diag)
 {
     uint64_t until = deadline_in(within_ns);
+    if (rt->pid != getpid())
+        return plx_diag_set(diag, -EPERM, "runtime", "it belongs to process %d, which forked",
+                            (int)rt->pid);
     plx_runtime_request_stop(rt);
     if (plx_load_relaxed(&rt->phase) == PLX__STOP_TEARDOWN)
         return 0;
@@ -615,6 +638,7 @@ int plx_runtime_stop(struct plx_runtime *rt, uint64_t within_ns, struct plx_diag
     int64_t behind = walk_phases(rt, until);
     uint64_t grace = deadline_in(GRACE_NS);
     int64_t lost = gather_threads(rt, until > grace ? until : grace);
+    plx__keeper_stop(rt);
     behind = behind >= 0 ? behind : lost;
     if (behind >= 0)
         return plx_diag_set(diag, -ETIMEDOUT, "reactor",
@@ -639,7 +663,9 @@ int plx_reactor_adopt(struct plx_runtime *rt, uint32_t index, struct plx_reactor
     if (!claim(slot))
         return plx_diag_set(diag, -EBUSY, "reactor", "reactor %u is running or has run", index);
 
-    rc = plx__reactor_open(rt, index, true, diag);
+    rc = start_keeper(rt, false, diag);
+    if (rc == 0)
+        rc = plx__reactor_open(rt, index, true, diag);
     if (rc != 0)
         plx_store_release(&slot->life, PLX__SLOT_IDLE);
     report(slot, &slot->opened, &slot->open_rc, rc);

@@ -118,16 +118,18 @@ static void account(struct plx_reactor *r, uint32_t work)
     plx__bump(&counters->busy_ticks, took);
     if (took > plx_load_relaxed(&counters->longest_ticks))
         plx_store_relaxed(&counters->longest_ticks, took);
-    if (PLX_UNLIKELY(took > r->stall_ticks))
+    if (PLX_UNLIKELY(took > r->stall_ticks)) {
         plx__bump(&counters->stalled_turns, 1);
+        plx__bump(&counters->stalled_ticks, took);
+    }
     publish_io(r);
 }
 
 int plx_reactor_poll(struct plx_reactor *r)
 {
-    if (PLX_UNLIKELY(r->in_turn))
+    if (PLX_UNLIKELY(plx_load_relaxed(&r->in_turn) != 0))
         return -EDEADLK;
-    r->in_turn = true;
+    plx_store_relaxed(&r->in_turn, 1);
     struct plx_reactor *outer = current;
     current = r;
 
@@ -148,7 +150,7 @@ int plx_reactor_poll(struct plx_reactor *r)
     work += r->io->ops->flush(r->io);
 
     current = outer;
-    r->in_turn = false;
+    plx_store_relaxed(&r->in_turn, 0);
     account(r, work);
     return (int)work;
 }
@@ -424,6 +426,8 @@ void plx_reactor_read_stats(const struct plx_reactor *r, struct plx_reactor_stat
         .idle_ns = (uint64_t)((double)plx_load_relaxed(&c->idle_ticks) * ns_per_tick),
         .longest_turn_ns = (uint64_t)((double)plx_load_relaxed(&c->longest_ticks) * ns_per_tick),
         .stalled_turns = plx_load_relaxed(&c->stalled_turns),
+        .stalled_ns = (uint64_t)((double)plx_load_relaxed(&c->stalled_ticks) * ns_per_tick),
+        .stall_reports = plx__runtime_stall_reports(r),
         .ops_submitted = plx_load_relaxed(&c->ops_submitted),
         .ops_completed = plx_load_relaxed(&c->ops_completed),
         .ops_refused = plx_load_relaxed(&c->ops_refused),

@@ -113,6 +113,8 @@ struct plx_reactor_stats {
     uint64_t idle_ns;         /* in turns that did none */
     uint64_t longest_turn_ns; /* of turns that did work */
     uint64_t stalled_turns;   /* longer than POLLUX_STALL_THRESHOLD */
+    uint64_t stalled_ns;      /* in those */
+    uint64_t stall_reports;   /* backtraces told to the log (POLLUX_STALL_REPORT) */
     uint64_t ops_submitted;
     uint64_t ops_completed;  /* terminal events delivered */
     uint64_t ops_refused;    /* submits answered -EAGAIN */

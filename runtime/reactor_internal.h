@@ -83,6 +83,7 @@ struct plx__counters {
     PLX_ATOMIC(uint64_t) idle_ticks;
     PLX_ATOMIC(uint64_t) longest_ticks;
     PLX_ATOMIC(uint64_t) stalled_turns;
+    PLX_ATOMIC(uint64_t) stalled_ticks; /* of those turns */
     PLX_ATOMIC(uint64_t) ops_submitted;
     PLX_ATOMIC(uint64_t) ops_completed;
     PLX_ATOMIC(uint64_t) ops_refused;
@@ -112,7 +113,7 @@ struct plx_reactor {
     uint64_t pool_table_bytes;
 
     /* The owner's, hot. */
-    bool in_turn;
+    PLX_ATOMIC(uint32_t) in_turn; /* the keeper looks at it */
     uint32_t followed; /* the phase last acted upon */
     uint32_t drain_turns;
     uint32_t hot_count;
@@ -139,5 +140,8 @@ void plx__reactor_tell_stoppers(struct plx_reactor *reactor, enum plx__stop_phas
 
 /* In runtime.c: acts on a phase that the runtime has set; called by the turn. */
 void plx__runtime_follow(struct plx_reactor *reactor);
+
+/* In runtime.c: how often the keeper has told of it. Any thread. */
+uint64_t plx__runtime_stall_reports(const struct plx_reactor *reactor);
 
 #endif

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "runtime/runtime_internal.h"
 
@@ -20,6 +21,7 @@ static uint64_t monotonic_ns(void)
 void plx_runtime_opts_init(struct plx_runtime_opts *opts)
 {
     memset(opts, 0, sizeof(*opts));
+    opts->take_signals = true;
 }
 
 /* --- the counter's rate ----------------------------------------------------------------------- */
@@ -123,6 +125,8 @@ int plx_runtime_create(const struct plx_settings *settings, const struct plx_run
     if (rt == NULL)
         return plx_diag_set(diag, -ENOMEM, "runtime", "no memory");
     memset(rt, 0, sizeof(*rt));
+    rt->pid = getpid();
+    plx_runtime_opts_init(&rt->opts);
     if (opts != NULL)
         rt->opts = *opts;
 
@@ -164,8 +168,10 @@ free_runtime:
 
 void plx_runtime_destroy(struct plx_runtime *rt)
 {
-    if (rt == NULL)
+    /* In a forked child there is no thread to wait for and no arena to give back. */
+    if (rt == NULL || rt->pid != getpid())
         return;
+    plx__keeper_stop(rt);
     bool leaked = false;
     for (uint32_t i = 0; i < rt->count; i++) {
         uint32_t life = plx_load_acquire(&rt->slots[i].life);
@@ -249,6 +255,11 @@ struct plx_reactor *plx_runtime_reactor(const struct plx_runtime *rt, uint32_t i
     if (plx_load_acquire(&slot->life) != PLX__SLOT_RUNNING)
         return NULL;
     return plx_load_acquire(&slot->reactor);
+}
+
+uint64_t plx__runtime_stall_reports(const struct plx_reactor *r)
+{
+    return plx_load_relaxed(&r->runtime->slots[r->mesh.index].stall_reports);
 }
 
 struct plx_cells **plx__runtime_rings(uint32_t to, int *why, void *ctx)

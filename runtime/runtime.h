@@ -6,7 +6,8 @@
  * gives one to the calling thread, which polls it in a loop of its own. The first is built on the
  * second; one runtime may use both.
  *
- * Nothing is global: several runtimes may live in one process.
+ * Nothing is global: several runtimes may live in one process. A forked child has nothing of a
+ * runtime: it may exec, exit or live on without it; what it calls here is refused or does nothing.
  *
  * Threads: create, start, stop and destroy by one thread that is no reactor; the rest as it says.
  */
@@ -36,6 +37,13 @@ struct plx_runtime_opts {
     plx_log_fn log; /* NULL: nothing is said. May be called by any reactor's thread. */
     void *ctx;      /* for the three above */
     uint32_t deny;  /* PLX_CAP_ bits to treat as missing */
+    /*
+     * Whether plx_runtime_start takes SIGINT and SIGTERM, those of them that the process has left
+     * at their default: it blocks them in the calling thread until plx_runtime_stop, and the first
+     * becomes plx_runtime_request_stop; a second one ends the process. Threads made before, and
+     * children that are to be stopped by them, do not know of it: start first, or decline.
+     */
+    bool take_signals; /* by default true */
 };
 
 PLX_API void plx_runtime_opts_init(struct plx_runtime_opts *opts);
@@ -53,7 +61,8 @@ PLX_API PLX_MUST_CHECK int plx_runtime_create(const struct plx_settings *setting
  * Starts a pinned thread for every reactor of the plan that is not adopted, all signals blocked but
  * the fatal ones, and returns when each has its ring and memory and has run on_start. On an error
  * nothing is left running. Cost: set-up. Errors: -EXDEV the plan is for another machine; -EBUSY
- * started before, whether that went well or not; -ESHUTDOWN stopped before; what pinning, arena,
+ * started before, whether that went well or not; -ESHUTDOWN stopped before; -EPERM in a forked
+ * child; what pinning, arena,
  * ring or on_start met, with `diag` naming it.
  */
 PLX_API PLX_MUST_CHECK int plx_runtime_start(struct plx_runtime *runtime, struct plx_diag *diag);

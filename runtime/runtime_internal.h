@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 
+#include "runtime/keeper_internal.h"
 #include "runtime/reactor_internal.h"
 #include "runtime/runtime.h"
 
@@ -47,12 +48,16 @@ struct plx__slot {
     PLX_ATOMIC(struct plx_reactor *) reactor; /* released when RUNNING begins */
     PLX_ATOMIC(uint32_t) own_phase;           /* of a reactor that is abandoned alone */
     PLX_ATOMIC(uint32_t) left;                /* its thread has nothing more to do here */
+    PLX_ATOMIC(int) tid;                      /* of the thread that polls it */
+    /* The keeper writes, all read. */
+    PLX_ATOMIC(uint64_t) stall_reports;
+    struct plx__look look; /* the keeper's own */
     /* Guarded by the runtime's lock while opening; the owner's afterwards. */
     struct plx_runtime *runtime;
     uint32_t index;
     bool has_thread;
     bool detached; /* its thread had not left when the runtime was stopped */
-    bool started; /* on_start has returned 0 */
+    bool started;  /* on_start has returned 0 */
     int open_rc;
     bool opened; /* open_rc and diag are valid */
     bool ready;  /* start_rc is valid */
@@ -78,6 +83,7 @@ struct plx_runtime {
     /* Written by stop, read by every turn. */
     PLX_ATOMIC(uint32_t) phase PLX_ALIGNED(PLX_CACHE_LINE);
     PLX_ATOMIC(uint32_t) stop_requested;
+    pid_t pid; /* of the process that it works in; a forked child has none of its memory */
     /* Cold. */
     pthread_mutex_t lock PLX_ALIGNED(PLX_CACHE_LINE);
     pthread_cond_t changed;
@@ -85,6 +91,7 @@ struct plx_runtime {
     bool go;    /* all are open: run on_start and turn */
     bool abort; /* some did not open: end at once */
     bool was_started;
+    struct plx__keeper keeper; /* guarded by the lock */
     uint32_t said_count;
     char said[PLX__SAID_MAX][160];
 };

@@ -281,6 +281,7 @@ static void started_threads_block_all_signals_but_the_fatal(void **state)
     static const int fatal[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
     uint64_t own = blocked_signals(getpid());
     struct plx_runtime_opts opts = noting();
+    opts.take_signals = false;
     struct plx_runtime *rt = rt_create("", &opts);
     rt_start(rt);
     uint64_t blocked = blocked_signals(lives[0].thread);

@@ -152,9 +152,15 @@ static void memlock_too_small_is_named_or_done_without(void **state)
         fail_msg("%s: %s", diag.what, diag.text);
 }
 
+/* Whether the keeper's thread comes before the reactors'. */
+static bool keeper_first;
+
 static int start_without_descriptors(struct plx_diag *diag)
 {
-    struct plx_runtime *rt = rt_create("reactors=2", NULL);
+    struct plx_runtime_opts opts;
+    plx_runtime_opts_init(&opts);
+    opts.take_signals = keeper_first;
+    struct plx_runtime *rt = rt_create("reactors=2", &opts);
     int next = dup(0);
     close(next);
     const struct rlimit limit = exactly((rlim_t)next);
@@ -172,11 +178,18 @@ static void descriptors_used_up_are_an_error(void **state)
     assert_int_equal(in_child(start_without_descriptors, &diag), -EMFILE);
     if (strstr(diag.text, "descriptors") == NULL)
         fail_msg("%s: %s", diag.what, diag.text);
+    keeper_first = true;
+    assert_int_equal(in_child(start_without_descriptors, &diag), -EMFILE);
+    keeper_first = false;
+    assert_string_equal(diag.what, "keeper");
 }
 
 static int start_without_threads(struct plx_diag *diag)
 {
-    struct plx_runtime *rt = rt_create("reactors=3", NULL);
+    struct plx_runtime_opts opts;
+    plx_runtime_opts_init(&opts);
+    opts.take_signals = keeper_first;
+    struct plx_runtime *rt = rt_create("reactors=3", &opts);
     const struct rlimit limit = exactly(1);
     if (setrlimit(RLIMIT_NPROC, &limit) != 0 || (getuid() == 0 && setuid(NOBODY) != 0))
         return plx_diag_set(diag, -EPERM, "child", "%s", strerror(errno));
@@ -195,6 +208,11 @@ static void threads_used_up_are_an_error(void **state)
     struct plx_diag diag = {0};
     assert_int_equal(in_child(start_without_threads, &diag), -EAGAIN);
     assert_string_equal(diag.what, "thread");
+    assert_non_null(strstr(diag.text, "pthread_create"));
+    keeper_first = true;
+    assert_int_equal(in_child(start_without_threads, &diag), -EAGAIN);
+    keeper_first = false;
+    assert_string_equal(diag.what, "keeper");
     assert_non_null(strstr(diag.text, "pthread_create"));
 }
 

@@ -73,6 +73,7 @@ static void init_defaults_are_as_documented(void **state)
     assert_int_equal(s.hot_max, 4);
     assert_int_equal(s.idle, PLX_IDLE_AUTO);
     assert_true(s.stall_threshold == 500000);
+    assert_true(s.stall_report == 50000000);
     assert_int_equal(s.log, PLX_LOG_WARN);
     assert_false(s.strict);
     for (int id = 0; id < PLX_SETTING_COUNT; id++)
