@@ -111,7 +111,7 @@ enum plx_log_level { PLX_LOG_OFF, PLX_LOG_ERROR, PLX_LOG_WARN, PLX_LOG_INFO, PLX
     X(STALL_REPORT, stall_report, DURATION, uint64_t, "ns", "50ms", "1ms to inf", "runtime",       \
       "stable",                                                                                    \
       "a reactor that has been in one turn for so long is told to the log with a backtrace, and "  \
-      "again at twice that, four times that and so on; inf for never")                                          \
+      "again at twice that, four times that and so on; inf for never")                             \
     X(LOG, log, ENUM, enum plx_log_level, "", "warn", "off|error|warn|info|debug", "runtime",      \
       "stable", "the least severe message that the log callback is given")                         \
     X(STRICT, strict, BOOL, bool, "", "no", "", "runtime", "stable",                               \
