@@ -139,6 +139,7 @@ static void fill_reactor(struct plx_reactor *r, struct plx__slot *slot, bool ado
     double stall = (double)rt->settings.stall_threshold * rt->ticks_per_ns;
     r->stall_ticks = stall < 1e18 ? (uint64_t)stall : UINT64_MAX;
     r->turn_ticks = plx_ticks();
+    r->look_ticks = UINT64_MAX;
 }
 
 static void tell_notes(const struct plx_reactor *r)
@@ -192,6 +193,7 @@ int plx__reactor_open(struct plx_runtime *rt, uint32_t index, bool adopted, stru
     rc = plx__reactor_pool_open(r, diag);
     if (rc != 0)
         goto close_io;
+    plx__timers_init(&r->timers, plx_reactor_now_ns(r), rt->settings.stall_threshold);
     plx_store_relaxed(&slot->tid, (int)gettid());
     tell_notes(r);
     r->downgrades = r->io->note_count + r->arena->note_count + (r->pin_note[0] != '\0') +

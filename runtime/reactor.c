@@ -25,57 +25,47 @@ static uint32_t run_pollers(struct plx_reactor *r)
     return work;
 }
 
-/* When to look at the clock again: a little before `ns` from now have passed, as rates drift. */
+/*
+ * When to look at the clock again: a little before `ns` from now have passed, as the counter's rate
+ * is not known better than that.
+ */
 static uint64_t ticks_before(const struct plx_reactor *r, uint64_t ns)
 {
-    double ticks = (double)(ns - ns / 16) * r->ticks_per_ns;
+    double ticks = (double)(ns - ns / 128) * r->ticks_per_ns;
     return ticks < 1e18 ? (uint64_t)ticks : (uint64_t)1e18;
 }
 
-/* Moves what is due, up to a turn's share, to the list of its own. */
-static void take_due(struct plx_reactor *r, uint64_t now)
+static uint32_t run_timers(struct plx_reactor *r, uint64_t ticks)
 {
-    struct plx_timer *last = NULL;
-    struct plx_timer *next = r->timer_first;
-    uint32_t count = 0;
-    for (; next != NULL && next->at_ns <= now && count < PLX__TURN_TIMERS_MAX; count++) {
-        last = next;
-        next = next->next;
+    struct plx__timers *timers = &r->timers;
+    uint64_t now = plx_reactor_now_ns(r);
+    uint32_t fired = 0;
+    if (now >= plx__timers_next(timers)) {
+        fired = plx__timers_run(timers, now);
+        plx_store_relaxed(&r->counters.timers_fired, timers->fired);
+        plx_store_relaxed(&r->counters.timers_late, timers->late);
+        plx_store_relaxed(&r->counters.timer_periods_missed, timers->missed);
     }
-    if (last == NULL)
-        return;
-    r->due_first = r->timer_first;
-    last->next = NULL;
-    r->timer_first = next;
-    if (next != NULL)
-        next->prev = NULL;
+    /* Only then the counter says when a time has come that the clock will tell. */
+    bool ticks_tell = r->io->clock.uses_ticks && !r->io->own_clock;
+    uint64_t next = plx__timers_next(timers);
+    if (next == UINT64_MAX)
+        r->look_ticks = UINT64_MAX;
+    else if (next <= now || !ticks_tell)
+        r->look_ticks = 0;
     else
-        r->timer_last = NULL;
+        r->look_ticks = ticks + ticks_before(r, next - now);
+    return fired;
 }
 
-static uint32_t fire_timers(struct plx_reactor *r)
+/* A compare in a turn before the next timer's time, or without any. */
+static inline uint32_t fire_timers(struct plx_reactor *r)
 {
+    if (r->look_ticks == UINT64_MAX)
+        return 0;
     /* Where time passes between turns, the end of the last one says nothing of now. */
     uint64_t ticks = r->gaps ? plx_ticks() : r->turn_ticks;
-    if (ticks < r->look_ticks)
-        return 0;
-    uint64_t now = r->io->ops->clock_ns(r->io);
-    take_due(r, now);
-    /* Those armed meanwhile with a time in the past wait for the next turn. */
-    uint32_t fired = 0;
-    struct plx_timer *timer = r->due_first;
-    for (; timer != NULL; timer = r->due_first) {
-        plx_timer_disarm(r, timer);
-        timer->fn(timer, timer->ctx);
-        fired++;
-    }
-    if (fired != 0) {
-        plx__bump(&r->counters.timers_fired, fired);
-        r->look_ticks = 0;
-    } else {
-        r->look_ticks = ticks + ticks_before(r, r->timer_first->at_ns - now);
-    }
-    return fired;
+    return ticks < r->look_ticks ? 0 : run_timers(r, ticks);
 }
 
 static uint32_t run_deferred(struct plx_reactor *r)
@@ -137,8 +127,7 @@ int plx_reactor_poll(struct plx_reactor *r)
     work += plx__io_poll(r->io);
     if (r->poller_first != NULL)
         work += run_pollers(r);
-    if (r->timer_first != NULL)
-        work += fire_timers(r);
+    work += fire_timers(r);
     /* Relaxed: the runtime's orders arrive a turn late at worst. */
     if (PLX_UNLIKELY(plx_load_relaxed(r->phase) != r->followed ||
                      r->followed == PLX__STOP_DRAINING))
@@ -263,48 +252,32 @@ void plx_poller_disarm(struct plx_reactor *r, struct plx_poller *poller)
     poller->armed = false;
 }
 
+/* The next turn looks, if it is the first one now. */
+static inline void arm_timer(struct plx_reactor *r, struct plx_timer *timer, uint64_t at_ns,
+                             uint64_t period_ns, plx_timer_fn fn, void *ctx)
+{
+    timer->fn = fn;
+    timer->ctx = ctx;
+    if (plx__timers_arm(&r->timers, timer, at_ns, period_ns))
+        r->look_ticks = 0;
+}
+
 void plx_timer_arm(struct plx_reactor *r, struct plx_timer *timer, uint64_t at_ns, plx_timer_fn fn,
                    void *ctx)
 {
-    plx_timer_disarm(r, timer);
-    timer->at_ns = at_ns;
-    timer->fn = fn;
-    timer->ctx = ctx;
-    timer->armed = true;
+    arm_timer(r, timer, at_ns, 0, fn, ctx);
+}
 
-    /* From the back, as most timers are armed for later than those before them. */
-    struct plx_timer *before = r->timer_last;
-    while (before != NULL && before->at_ns > at_ns)
-        before = before->prev;
-    timer->prev = before;
-    timer->next = before != NULL ? before->next : r->timer_first;
-    if (timer->next != NULL)
-        timer->next->prev = timer;
-    else
-        r->timer_last = timer;
-    if (before != NULL) {
-        before->next = timer;
-    } else {
-        r->timer_first = timer;
-        r->look_ticks = 0;
-    }
+void plx_timer_arm_every(struct plx_reactor *r, struct plx_timer *timer, uint64_t first_ns,
+                         uint64_t period_ns, plx_timer_fn fn, void *ctx)
+{
+    PLX_ASSERT(period_ns != 0);
+    arm_timer(r, timer, first_ns, period_ns, fn, ctx);
 }
 
 void plx_timer_disarm(struct plx_reactor *r, struct plx_timer *timer)
 {
-    if (!timer->armed)
-        return;
-    if (timer->next != NULL)
-        timer->next->prev = timer->prev;
-    else if (r->timer_last == timer)
-        r->timer_last = timer->prev;
-    if (timer->prev != NULL)
-        timer->prev->next = timer->next;
-    else if (r->timer_first == timer)
-        r->timer_first = timer->next;
-    else
-        r->due_first = timer->next;
-    timer->armed = false;
+    plx__timers_disarm(&r->timers, timer);
 }
 
 void plx__reactor_defer(struct plx_reactor *r, struct plx__deferred *deferred, plx__deferred_fn fn,
@@ -342,6 +315,8 @@ void plx__reactor_tell_stoppers(struct plx_reactor *r, enum plx__stop_phase phas
 
 uint64_t plx_reactor_now_ns(struct plx_reactor *r)
 {
+    if (PLX_LIKELY(!r->io->own_clock))
+        return plx__clock_ns(&r->io->clock);
     return r->io->ops->clock_ns(r->io);
 }
 
@@ -437,6 +412,8 @@ void plx_reactor_read_stats(const struct plx_reactor *r, struct plx_reactor_stat
         .posts_refused = plx_load_relaxed(&r->mesh.posts_refused),
         .posts_lost = plx_load_relaxed(&r->mesh.posts_lost),
         .timers_fired = plx_load_relaxed(&c->timers_fired),
+        .timers_late = plx_load_relaxed(&c->timers_late),
+        .timer_periods_missed = plx_load_relaxed(&c->timer_periods_missed),
         .downgrades = r->downgrades,
         .hot_refused = plx_load_relaxed(&c->hot_refused),
     };

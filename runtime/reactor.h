@@ -75,7 +75,13 @@ PLX_API void plx_poller_disarm(struct plx_reactor *reactor, struct plx_poller *p
 
 /* --- inspection ------------------------------------------------------------------------------- */
 
-/* The reactor's clock, CLOCK_MONOTONIC in ns, read anew. About 25 ns; no system call. */
+/*
+ * The reactor's clock, CLOCK_MONOTONIC in ns, read anew; it never falls. It is told from the cycle
+ * counter (PLX_CAP_TICK_CLOCK) and compared with the kernel's clock every 128 ms of use: off by
+ * tens of ns, and by as much as the kernel changes the rate of its own clock in between, which is
+ * 64 us in the worst case that adjtimex(2) allows and some ns with a quiet NTP. Where the counter
+ * cannot be relied on, it is clock_gettime(2). Cost: hot; no system call but for that.
+ */
 PLX_API uint64_t plx_reactor_now_ns(struct plx_reactor *reactor);
 
 /* Any thread. */
@@ -124,6 +130,11 @@ struct plx_reactor_stats {
     uint64_t posts_refused; /* posts answered -EAGAIN */
     uint64_t posts_lost;    /* had arrived when the reactor ended, and were not called */
     uint64_t timers_fired;
+    /* Of them, those fired more than POLLUX_STALL_THRESHOLD after their time; but not one armed for
+     * a time that the timers' last look at the clock had passed. */
+    uint64_t timers_late;
+    uint64_t timer_periods_missed; /* of periodic timers: left out as a call came too late */
+
     uint64_t downgrades;  /* lines of plx_reactor_explain that tell of something not got */
     uint64_t hot_refused; /* streams that asked to be hot beyond POLLUX_HOT_MAX */
 };

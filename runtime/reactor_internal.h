@@ -16,9 +16,7 @@
 #include "runtime/io/io_internal.h"
 #include "runtime/mesh/mesh_internal.h"
 #include "runtime/reactor.h"
-
-/* Timers fired in one turn at the most. */
-#define PLX__TURN_TIMERS_MAX 64u
+#include "runtime/sched/timers_internal.h"
 
 /* --- for the net layer ------------------------------------------------------------------------ */
 
@@ -89,6 +87,8 @@ struct plx__counters {
     PLX_ATOMIC(uint64_t) ops_refused;
     PLX_ATOMIC(uint64_t) kernel_entries;
     PLX_ATOMIC(uint64_t) timers_fired;
+    PLX_ATOMIC(uint64_t) timers_late;
+    PLX_ATOMIC(uint64_t) timer_periods_missed;
     PLX_ATOMIC(uint64_t) hot_refused;
 };
 
@@ -118,12 +118,9 @@ struct plx_reactor {
     uint32_t drain_turns;
     uint32_t hot_count;
     uint64_t turn_ticks; /* when the last turn ended */
-    uint64_t look_ticks; /* before it no timer is due */
+    uint64_t look_ticks; /* before it no timer is due; UINT64_MAX: none is armed */
     struct plx_poller *poller_first;
     struct plx_poller *poller_next; /* while pollers run: the one after the running one */
-    struct plx_timer *timer_first;  /* soonest first */
-    struct plx_timer *timer_last;
-    struct plx_timer *due_first; /* while timers fire: those of this turn */
     struct plx__deferred *deferred_first;
     struct plx__deferred *deferred_last;
     struct plx__stopper *stopper_first;
@@ -133,6 +130,7 @@ struct plx_reactor {
     struct plx__counters counters PLX_ALIGNED(PLX_CACHE_LINE);
     struct plx_pool pool PLX_ALIGNED(PLX_CACHE_LINE);
     struct plx_bytes_home bytes PLX_ALIGNED(PLX_CACHE_LINE);
+    struct plx__timers timers PLX_ALIGNED(PLX_CACHE_LINE);
 };
 
 /* Runs stoppers for `phase`; the op layer refuses new ops from draining on. */

@@ -280,7 +280,7 @@ static void explain_caps(const struct plx_reactor *r, plx_text_fn sink, void *ct
     text[0] = '\0';
     for (uint32_t i = 0; i < PLX_CAP_COUNT; i++) {
         uint32_t cap = 1u << i;
-        if ((r->io->caps & cap) == 0)
+        if ((r->io->caps & cap) == 0 || cap == PLX_CAP_TICK_CLOCK)
             continue;
         size_t left = sizeof(text) - used;
         int wrote = snprintf(text + used, left, " %s", plx_cap_name(cap));
@@ -289,6 +289,17 @@ static void explain_caps(const struct plx_reactor *r, plx_text_fn sink, void *ct
         used += (size_t)wrote;
     }
     plx_text_line(sink, ctx, "  uses%s", used != 0 ? text : " nothing of io_uring");
+}
+
+static void explain_clock(const struct plx_reactor *r, plx_text_fn sink, void *ctx)
+{
+    const struct plx__clock *clock = &r->io->clock;
+    if (r->io->own_clock)
+        plx_text_line(sink, ctx, "  clock: the backend's own");
+    else if (!clock->uses_ticks)
+        plx_text_line(sink, ctx, "  clock: clock_gettime (%s)", clock->why);
+    else
+        plx_text_line(sink, ctx, "  clock: the cycle counter at %.3f GHz", r->ticks_per_ns);
 }
 
 /* One line for the whole; plx_pool_explain has one for each class. */
@@ -327,6 +338,7 @@ void plx_reactor_explain(const struct plx_reactor *r, plx_text_fn sink, void *ct
     if ((r->io->caps & PLX_CAP_URING) != 0)
         plx_text_line(sink, ctx, "  %u ring entries", settings->ring_entries);
     explain_caps(r, sink, ctx);
+    explain_clock(r, sink, ctx);
     plx_text_line(sink, ctx, "  idle %s, %u mesh slots from each of %u peers",
                   r->yields ? "yield" : "spin", settings->mesh_slots, r->mesh.count - 1);
     plx_arena_explain(r->arena, sink, ctx);

@@ -22,6 +22,7 @@ const char *plx_cap_name(uint32_t cap)
         "SENDMSG_ZC",
         "REGISTERED_FILES",
         "MSG_RING",
+        "TICK_CLOCK",
     };
 
     if (!plx_is_pow2(cap))

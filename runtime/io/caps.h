@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Capabilities: the features of the kernel's I/O that a reactor asked for, got, or had to do
- * without. One bit each. `plx_reactor_caps` tells which are in use; `plx_runtime_opts.deny` treats
- * some as missing, so that a test can make any probe fail.
+ * Capabilities: the features of the kernel's I/O, and of the machine's clock, that a reactor asked
+ * for, got, or had to do without. One bit each. `plx_reactor_caps` tells which are in use;
+ * `plx_runtime_opts.deny` treats some as missing, so that a test can make any probe fail.
  *
  * Threads: constants and one pure function.
  */
@@ -31,10 +31,11 @@ enum plx_cap {
     PLX_CAP_SEND_ZC = 1 << 14,           /* sends from the caller's memory */
     PLX_CAP_SENDMSG_ZC = 1 << 15,        /* the same for messages */
     PLX_CAP_REGISTERED_FILES = 1 << 16,  /* descriptors can be looked up once */
-    PLX_CAP_MSG_RING = 1 << 17           /* one ring can wake another */
+    PLX_CAP_MSG_RING = 1 << 17,          /* one ring can wake another */
+    PLX_CAP_TICK_CLOCK = 1 << 18         /* time is told from the processor's cycle counter */
 };
 
-#define PLX_CAP_COUNT 18
+#define PLX_CAP_COUNT 19
 
 /* The name of one capability bit, such as "SQPOLL"; "?" for anything else. Static. */
 PLX_API const char *plx_cap_name(uint32_t cap);

@@ -42,6 +42,11 @@ int plx__io_init(struct plx__io *io, const struct plx__io_ops *ops,
     if (io->fd_uses == NULL)
         return plx_diag_set(diag, -ENOMEM, "descriptor table", "no memory for %u descriptors",
                             io->fd_limit);
+    plx__clock_init(&io->clock, (config->deny & PLX_CAP_TICK_CLOCK) != 0);
+    if (io->clock.uses_ticks)
+        io->caps |= PLX_CAP_TICK_CLOCK;
+    else
+        plx__io_note(io, "TICK_CLOCK: %s; clock_gettime instead", io->clock.why);
     return 0;
 }
 

@@ -21,6 +21,7 @@
 #include "alloc/base.h"
 #include "alloc/pool.h"
 #include "runtime/io/caps.h"
+#include "runtime/io/clock_internal.h"
 #include "runtime/io/group.h"
 #include "runtime/io/op_file.h"
 #include "runtime/io/op_socket.h"
@@ -105,7 +106,8 @@ struct plx__io_ops {
     int (*fd_unregister)(struct plx__io *io, int fd);
     int64_t (*recv_now)(struct plx__io *io, int fd, void *buf, size_t len);
     int64_t (*send_now)(struct plx__io *io, int fd, const void *data, size_t len);
-    uint64_t (*clock_ns)(struct plx__io *io); /* CLOCK_MONOTONIC; no system call */
+    /* The time for timers and deadlines; never falls. Of the kernel's backends, `clock`. */
+    uint64_t (*clock_ns)(struct plx__io *io);
     /* Ends the backend. Only when nothing is in flight; memory of what is must never be reused. */
     void (*close)(struct plx__io *io);
 };
@@ -141,6 +143,7 @@ struct plx__io {
     uint16_t home;
     bool refuses;    /* stopping: submit returns -ESHUTDOWN, but for closes */
     bool drained;    /* stopped: for closes too, as nobody would see them through */
+    bool own_clock;  /* clock_ns tells another time than `clock`: no counter may stand in for it */
     int32_t ring_fd; /* -1 where there is none */
     /* Owner's, hot. */
     uint32_t
@@ -153,6 +156,7 @@ struct plx__io {
     uint64_t cancelled;
     uint64_t full;           /* submits refused with -EAGAIN */
     uint64_t kernel_entries; /* io_uring_enter and epoll_wait calls */
+    struct plx__clock clock;
     /* Cold. */
     struct plx__group groups[PLX_GROUPS_MAX];
     uint32_t note_count;

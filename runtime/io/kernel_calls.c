@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The plain system calls that both kernel backends share, with errors as negative errno. */
 #include <errno.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "runtime/io/io_internal.h"
@@ -79,8 +78,5 @@ int64_t plx__kernel_send_now(struct plx__io *io, int fd, const void *data, size_
 
 uint64_t plx__kernel_clock_ns(struct plx__io *io)
 {
-    (void)io;
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+    return plx__clock_ns(&io->clock);
 }

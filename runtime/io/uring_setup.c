@@ -71,7 +71,7 @@ static int try_attempts(struct uring *u, const struct plx__io_config *config,
         bool denied = (attempts[i].caps & config->deny) != 0;
         rc = denied ? -EOPNOTSUPP : try_ring(u, config, &attempts[i]);
         if (rc == 0) {
-            u->io.caps = PLX_CAP_URING | attempts[i].caps;
+            u->io.caps |= PLX_CAP_URING | attempts[i].caps;
             u->io.mode = attempts[i].mode;
             return 0;
         }

@@ -286,6 +286,7 @@ static void each_feature_denied_is_done_without_and_told(void **state)
         {PLX_CAP_REGISTERED_RING, "uring defer", "REGISTERED_RING"},
         {PLX_CAP_CANCEL_ANY, "uring defer", "CANCEL_ANY"},
         {PLX_CAP_FIXED_BUFFERS, "uring defer", "FIXED_BUFFERS"},
+        {PLX_CAP_TICK_CLOCK, "uring defer", "TICK_CLOCK: the counter is denied"},
         {PLX_CAP_URING, "epoll", "io_uring refused"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)

@@ -309,6 +309,138 @@ static void timers_at_random_are_fired_sorted_or_disarmed(void **state)
     assert_int_equal(fired_by_stats(), MANY - disarmed);
 }
 
+/* --- periodic timers -------------------------------------------------------------------------- */
+
+static struct {
+    uint32_t calls;
+    uint64_t missed;
+} beat;
+
+static void on_beat(struct plx_timer *timer, void *ctx)
+{
+    (void)ctx;
+    assert_true(plx_timer_is_armed(timer));
+    assert_true(timer->at_ns > plx_reactor_now_ns(reactor) - SECOND);
+    beat.calls++;
+    beat.missed += plx_timer_missed(timer);
+}
+
+static void periodic_timer_fires_until_disarmed_and_its_periods_add_up(void **state)
+{
+    (void)state;
+    struct plx_timer timer = {0};
+    memset(&beat, 0, sizeof(beat));
+    uint64_t first = plx_reactor_now_ns(reactor) + 1000;
+    plx_timer_arm_every(reactor, &timer, first, 100000, on_beat, NULL);
+    RT_TURN_UNTIL(reactor, beat.calls >= 50);
+    /* Whatever was missed on a busy machine: no period is fired twice or forgotten. */
+    assert_int_equal(timer.at_ns, first + (beat.calls + beat.missed) * 100000);
+    struct plx_reactor_stats stats;
+    plx_reactor_read_stats(reactor, &stats);
+    assert_int_equal(stats.timers_fired, beat.calls);
+    assert_int_equal(stats.timer_periods_missed, beat.missed);
+    plx_timer_disarm(reactor, &timer);
+    uint32_t calls = beat.calls;
+    uint64_t later = plx_reactor_now_ns(reactor) + 500000;
+    while (plx_reactor_now_ns(reactor) < later)
+        plx_reactor_poll(reactor);
+    assert_int_equal(beat.calls, calls);
+}
+
+/* --- a clock of the backend's own ------------------------------------------------------------- */
+
+static uint64_t fake_ns;
+
+static uint64_t tell_fake_time(struct plx__io *io)
+{
+    (void)io;
+    return fake_ns;
+}
+
+/* The reactor's backend with another clock. Lives as long as the reactor. */
+static void fake_the_clock(uint64_t now_ns)
+{
+    static struct plx__io_ops ops;
+    fake_ns = now_ns;
+    ops = *reactor->io->ops;
+    ops.clock_ns = tell_fake_time;
+    reactor->io->ops = &ops;
+    reactor->io->own_clock = true;
+}
+
+static void timers_on_a_clock_of_the_backends_own_go_by_it_alone(void **state)
+{
+    (void)state;
+    fake_the_clock(plx_reactor_now_ns(reactor) + 3600 * SECOND);
+    struct plx_timer timers[3] = {0};
+    assert_int_equal(plx_reactor_now_ns(reactor), fake_ns);
+    arm(&timers[0], fake_ns + 1);
+    arm(&timers[1], fake_ns + 1000);
+    arm(&timers[2], fake_ns + 3600 * SECOND);
+    /* It stands still, however much time goes by. */
+    for (int i = 0; i < 10000; i++)
+        assert_int_equal(plx_reactor_poll(reactor), 0);
+    fake_ns += 1;
+    assert_int_equal(plx_reactor_poll(reactor), 1);
+    fake_ns += 998;
+    assert_int_equal(plx_reactor_poll(reactor), 0);
+    fake_ns += 1;
+    assert_int_equal(plx_reactor_poll(reactor), 1);
+    /* And it leaps. */
+    fake_ns += 3600 * SECOND - 1001;
+    assert_int_equal(plx_reactor_poll(reactor), 0);
+    fake_ns += 1;
+    assert_int_equal(plx_reactor_poll(reactor), 1);
+    assert_int_equal(fired_count, 3);
+    static struct rt_lines lines;
+    plx_reactor_explain(reactor, rt_keep_line, &lines);
+    assert_int_equal(rt_lines_with(&lines, "clock: the backend's own"), 1);
+}
+
+static void timers_fired_late_are_counted(void **state)
+{
+    (void)state;
+    uint64_t threshold = plx_runtime_settings(runtime)->stall_threshold;
+    fake_the_clock(plx_reactor_now_ns(reactor) + SECOND);
+    struct plx_timer timers[3] = {0};
+    arm(&timers[0], fake_ns + 10);
+    arm(&timers[1], fake_ns + 11);
+    arm(&timers[2], 1); /* of the past, so that nobody is late */
+    fake_ns += 11 + threshold;
+    assert_int_equal(plx_reactor_poll(reactor), 3);
+    struct plx_reactor_stats stats;
+    plx_reactor_read_stats(reactor, &stats);
+    assert_int_equal(stats.timers_fired, 3);
+    assert_int_equal(stats.timers_late, 1);
+}
+
+/* --- without the counter ---------------------------------------------------------------------- */
+
+static void timers_on_the_kernels_clock_fire_at_their_times(void **state)
+{
+    (void)state;
+    struct plx_runtime_opts opts;
+    plx_runtime_opts_init(&opts);
+    opts.deny = PLX_CAP_TICK_CLOCK;
+    struct plx_runtime *usual_runtime = runtime;
+    struct plx_reactor *usual = reactor;
+    runtime = rt_create("idle=spin", &opts);
+    reactor = rt_adopt(runtime, 0);
+    struct plx_timer timers[2] = {0};
+    uint64_t now = plx_reactor_now_ns(reactor);
+    arm(&timers[0], now + 300000);
+    arm(&timers[1], now + 200000);
+    RT_TURN_UNTIL(reactor, fired_count == 2);
+    assert_ptr_equal(fired[0], &timers[1]);
+    static struct rt_lines lines;
+    plx_reactor_explain(reactor, rt_keep_line, &lines);
+    assert_int_equal(rt_lines_with(&lines, "clock: clock_gettime (the counter is denied)"), 1);
+    rt_abandon(reactor);
+    plx_runtime_destroy(runtime);
+    runtime = usual_runtime;
+    reactor = usual;
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -326,6 +458,10 @@ int main(void)
         CASE(timers_due_beyond_a_turns_share_wait_in_order),
         CASE(timers_armed_beside_those_left_keep_their_order),
         CASE(timers_at_random_are_fired_sorted_or_disarmed),
+        CASE(periodic_timer_fires_until_disarmed_and_its_periods_add_up),
+        CASE(timers_on_a_clock_of_the_backends_own_go_by_it_alone),
+        CASE(timers_fired_late_are_counted),
+        CASE(timers_on_the_kernels_clock_fire_at_their_times),
     };
     return cmocka_run_group_tests_name("timers", tests, NULL, NULL);
 }
