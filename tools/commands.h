@@ -11,6 +11,7 @@ int plx_cmd_env(int argc, char **argv);
 int plx_cmd_echo(int argc, char **argv);
 int plx_cmd_echo_server(int argc, char **argv);
 int plx_cmd_echo_client(int argc, char **argv);
+int plx_cmd_cp(int argc, char **argv);
 int plx_cmd_bench(int argc, char **argv);
 
 #endif

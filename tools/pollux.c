@@ -19,6 +19,7 @@ static const struct entry entries[] = {
     {"topo", plx_cmd_topo, "the machine, the plan with its reasons, what this host really gives"},
     {"env", plx_cmd_env, "the settings in effect, who gave each, and what may be set"},
     {"echo", plx_cmd_echo, "a TCP echo server, and a client that checks and times it"},
+    {"cp", plx_cmd_cp, "copies a file with many blocks on their way, and brings it to the device"},
     {"bench", plx_cmd_bench, "measures Pollux beside bare floors and peers, in one run"},
 };
 

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pollux cp where it must not succeed: it names what is wrong, the target is as it was, and no
+ * draft is left.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "test/tools/cp_fixture.h"
+
+/* Slow enough for something to happen meanwhile: a block of 4 KiB at a time. */
+#define SLOWLY     CP_LIGHT "pollux cp --fill-holes --depth 1 --block 4K @/a @/b"
+#define SLOW_BYTES (64 << 20)
+
+/* The target of every case, which must stay as it is: "b" is a copy of "before". */
+static void write_target(void)
+{
+    cp_write("before", 10000, 77);
+    cp_write("b", 10000, 77);
+}
+
+static void expect_refused(const char *text)
+{
+    cp_expect_bad(text);
+    cp_expect_same("before", "b");
+}
+
+/* --- the source ------------------------------------------------------------------------------ */
+
+static void source_missing_is_named(void **state)
+{
+    (void)state;
+    write_target();
+    cp_line(CP_LIGHT "pollux cp @/nowhere @/b");
+    expect_refused("/nowhere: No such file or directory");
+}
+
+static void source_of_another_kind_is_named(void **state)
+{
+    (void)state;
+    write_target();
+    assert_int_equal(mkdir(cp_path("d"), 0755), 0);
+    assert_int_equal(mkfifo(cp_path("f"), 0644), 0);
+    cp_line(CP_LIGHT "pollux cp @/d @/b");
+    expect_refused("/d: it is a directory");
+    cp_line(CP_LIGHT "pollux cp @/f @/b");
+    expect_refused("/f: it is a FIFO");
+    cp_line(CP_LIGHT "pollux cp /dev/zero @/b");
+    expect_refused("/dev/zero: it is a character device");
+}
+
+static void source_unreadable_is_named(void **state)
+{
+    (void)state;
+    if (!cp_has_nobody())
+        skip();
+    write_target();
+    cp_write("a", 10, 1);
+    assert_int_equal(chmod(cp_path("a"), 0600), 0);
+    assert_int_equal(chmod(cp_path("b"), 0666), 0);
+    cp_line(CP_LIGHT CP_NOBODY "%s cp @/a @/b", plx_run_binary());
+    expect_refused("/a: Permission denied");
+}
+
+static void source_that_grows_is_refused(void **state)
+{
+    (void)state;
+    write_target();
+    cp_write_hole("a", SLOW_BYTES);
+    assert_true(cp_begin_until_draft(SLOWLY));
+    assert_int_equal(truncate(cp_path("a"), SLOW_BYTES + 5), 0);
+    plx_run_end(&cp_run);
+    expect_refused("/a: it grew from 67108864 to 67108869 bytes while it was copied");
+}
+
+static void source_that_shrinks_is_refused(void **state)
+{
+    (void)state;
+    write_target();
+    cp_write_hole("a", SLOW_BYTES);
+    assert_true(cp_begin_until_draft(SLOWLY));
+    assert_int_equal(truncate(cp_path("a"), 100), 0);
+    plx_run_end(&cp_run);
+    expect_refused("/a: it shrank");
+}
+
+static void source_written_to_meanwhile_is_refused(void **state)
+{
+    (void)state;
+    write_target();
+    cp_write_hole("a", SLOW_BYTES);
+    assert_true(cp_begin_until_draft(SLOWLY));
+    int fd = open(cp_path("a"), O_WRONLY | O_CLOEXEC);
+    assert_int_equal(pwrite(fd, "x", 1, 5), 1);
+    close(fd);
+    plx_run_end(&cp_run);
+    expect_refused("/a: it was written to while it was copied");
+}
+
+/* --- the target ------------------------------------------------------------------------------ */
+
+static void target_that_is_the_source_is_refused(void **state)
+{
+    (void)state;
+    write_target();
+    assert_int_equal(link(cp_path("b"), cp_path("hard")), 0);
+    assert_int_equal(symlink("b", cp_path("soft")), 0);
+    assert_int_equal(symlink(".", cp_path("here")), 0);
+    static const char *const pairs[] = {"@/b @/b",   "@/b @/hard",   "@/b @/soft", "@/soft @/b",
+                                        "@/b @/./b", "@/b @/here/b", "@/b @"};
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        cp_line(CP_LIGHT "pollux cp %s", pairs[i]);
+        expect_refused("are the same file");
+    }
+}
+
+static void target_of_another_kind_is_named(void **state)
+{
+    (void)state;
+    write_target();
+    assert_int_equal(mkfifo(cp_path("f"), 0666), 0);
+    assert_int_equal(symlink("nowhere", cp_path("dangling")), 0);
+    cp_line(CP_LIGHT "pollux cp @/b @/f");
+    expect_refused("/f: it is a FIFO");
+    cp_line(CP_LIGHT "pollux cp @/b @/dangling");
+    expect_refused("/dangling: it is a dangling symbolic link");
+    assert_false(cp_exists("nowhere"));
+    cp_line(CP_LIGHT "pollux cp @/b /dev/null");
+    expect_refused("/dev/null: it is a character device");
+}
+
+static void target_in_no_directory_is_named(void **state)
+{
+    (void)state;
+    write_target();
+    cp_line(CP_LIGHT "pollux cp @/b @/nowhere/c");
+    expect_refused("/nowhere/: the directory of the target: No such file or directory");
+    cp_line(CP_LIGHT "pollux cp @/b @/nowhere/");
+    expect_refused("/nowhere/: there is no such directory");
+    cp_line(CP_LIGHT "pollux cp @/b @/before/c");
+    expect_refused("/before/c: Not a directory");
+}
+
+static void target_with_too_long_a_name_is_named(void **state)
+{
+    (void)state;
+    char name[300];
+    write_target();
+    memset(name, 'n', sizeof(name));
+    name[256] = '\0';
+    cp_line(CP_LIGHT "pollux cp @/b @/%s", name);
+    expect_refused("File name too long");
+    /* The longest that there may be. */
+    name[255] = '\0';
+    cp_line(CP_LIGHT "pollux cp @/b @/%s", name);
+    cp_expect_good();
+    cp_expect_same("b", name);
+}
+
+static void target_read_only_is_named(void **state)
+{
+    (void)state;
+    if (!cp_has_nobody())
+        skip();
+    write_target();
+    cp_write("a", 10, 1);
+    assert_int_equal(chmod(cp_path("a"), 0644), 0);
+    cp_line(CP_LIGHT CP_NOBODY "%s cp @/a @/b", plx_run_binary());
+    expect_refused("/b: it may not be written: Permission denied");
+    assert_int_equal(mkdir(cp_path("d"), 0755), 0);
+    cp_line(CP_LIGHT CP_NOBODY "%s cp @/a @/d", plx_run_binary());
+    cp_expect_bad("/d/: making a file there: Permission denied");
+    assert_false(cp_exists("d/a"));
+}
+
+/* --- the system ------------------------------------------------------------------------------ */
+
+static void device_without_room_is_refused(void **state)
+{
+    (void)state;
+    char command[1024];
+    char here[512];
+    cp_write("a", 4 << 20, 1);
+    assert_non_null(getcwd(here, sizeof(here)));
+    assert_int_equal(mkdir(cp_path("small"), 0755), 0);
+    snprintf(command, sizeof(command),
+             "mount -t tmpfs -o size=1M none %s && cd %s && echo old > b && echo mounted && "
+             "{ %s/%s cp %s b; echo status $?; cat b; ls -A; }",
+             cp_path("small"), cp_path("small"), here, plx_run_binary(), cp_path("a"));
+    const char *const words[] = {"POLLUX_IDLE=yield", "unshare", "-rm", "sh", "-c", command, NULL};
+    plx_run_begin(&cp_run, words, NULL);
+    plx_run_end(&cp_run);
+    if (strstr(cp_run.out, "mounted") == NULL) {
+        print_message("skipped: no file system can be mounted: %s", cp_run.err);
+        skip();
+    }
+    plx_run_expect(&cp_run, 0, "mounted\nstatus 1\nold\nb\n", "b: making room for it: No space");
+}
+
+static void limit_of_file_size_is_refused(void **state)
+{
+    (void)state;
+    write_target();
+    cp_write("a", 4 << 20, 1);
+    cp_line(CP_LIGHT "prlimit --fsize=1000000 %s cp @/a @/b", plx_run_binary());
+    expect_refused("/b: making room for it: File too large");
+}
+
+static void direct_required_where_there_is_none_is_refused(void **state)
+{
+    (void)state;
+    char command[1024];
+    cp_write("a", 10, 1);
+    assert_int_equal(mkdir(cp_path("small"), 0755), 0);
+    snprintf(command, sizeof(command),
+             "mount -t tmpfs none %s && echo mounted && %s cp --direct require %s %s",
+             cp_path("small"), plx_run_binary(), cp_path("a"), cp_path("small"));
+    const char *const words[] = {"POLLUX_IDLE=yield", "unshare", "-rm", "sh", "-c", command, NULL};
+    plx_run_begin(&cp_run, words, NULL);
+    plx_run_end(&cp_run);
+    if (strstr(cp_run.out, "mounted") == NULL) {
+        print_message("skipped: no file system can be mounted: %s", cp_run.err);
+        skip();
+    }
+    plx_run_expect(&cp_run, 1, NULL, "/a: its file system has no direct transfers");
+}
+
+static void arena_too_small_is_named(void **state)
+{
+    (void)state;
+    write_target();
+    cp_write("a", 100, 1);
+    cp_line(CP_LIGHT "POLLUX_ARENA_SIZE=4M pollux cp @/a @/b");
+    expect_refused("POLLUX_ARENA_SIZE");
+    cp_line(CP_LIGHT "POLLUX_ARENA_SIZE=8M pollux cp --method ring @/a @/b");
+    expect_refused("POLLUX_ARENA_SIZE");
+}
+
+/* --- interruption ---------------------------------------------------------------------------- */
+
+static void expect_interrupted_by(int number)
+{
+    assert_true(cp_begin_until_draft(SLOWLY));
+    plx_run_signal(&cp_run, number);
+    plx_run_end(&cp_run);
+    plx_run_expect(&cp_run, 128 + number, NULL, "interrupted; nothing was kept");
+    cp_expect_no_draft();
+    cp_expect_same("before", "b");
+}
+
+static void signal_ends_it_and_removes_the_draft(void **state)
+{
+    (void)state;
+    write_target();
+    cp_write_hole("a", SLOW_BYTES);
+    expect_interrupted_by(SIGINT);
+    expect_interrupted_by(SIGTERM);
+    expect_interrupted_by(SIGHUP);
+}
+
+static void second_signal_ends_it_without_a_draft(void **state)
+{
+    (void)state;
+    write_target();
+    cp_write_hole("a", SLOW_BYTES);
+    assert_true(cp_begin_until_draft(SLOWLY));
+    plx_run_signal(&cp_run, SIGTERM);
+    plx_run_signal(&cp_run, SIGINT);
+    plx_run_end(&cp_run);
+    /* One may have come when the other's work was done. */
+    assert_true(cp_run.status == 128 + SIGINT || cp_run.status == 128 + SIGTERM);
+    cp_expect_no_draft();
+    cp_expect_same("before", "b");
+}
+
+/* --- the command line ------------------------------------------------------------------------ */
+
+static void wrong_command_line_is_usage(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *words;
+        const char *text;
+    } cases[] = {
+        {"", "name what to copy"},
+        {"a", "name what to copy"},
+        {"a b c", "too many names"},
+        {"--block 5000 a b", "--block: 5000 is no power of two"},
+        {"--block 2M a b", "--block"},
+        {"--depth 0 a b", "--depth"},
+        {"--depth 1024 --block 1M a b", "too many"},
+        {"--method mmap a b", "--method"},
+        {"--direct maybe a b", "--direct"},
+        {"--metod ring a b", "did you mean --method"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        cp_line("pollux cp %s", cases[i].words);
+        plx_run_expect(&cp_run, 2, NULL, cases[i].text);
+    }
+    cp_line("POLLUX_IDLE=maybe pollux cp a b");
+    plx_run_expect(&cp_run, 2, NULL, "POLLUX_IDLE");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(source_missing_is_named, cp_end_case),
+        cmocka_unit_test_teardown(source_of_another_kind_is_named, cp_end_case),
+        cmocka_unit_test_teardown(source_unreadable_is_named, cp_end_case),
+        cmocka_unit_test_teardown(source_that_grows_is_refused, cp_end_case),
+        cmocka_unit_test_teardown(source_that_shrinks_is_refused, cp_end_case),
+        cmocka_unit_test_teardown(source_written_to_meanwhile_is_refused, cp_end_case),
+        cmocka_unit_test_teardown(target_that_is_the_source_is_refused, cp_end_case),
+        cmocka_unit_test_teardown(target_of_another_kind_is_named, cp_end_case),
+        cmocka_unit_test_teardown(target_in_no_directory_is_named, cp_end_case),
+        cmocka_unit_test_teardown(target_with_too_long_a_name_is_named, cp_end_case),
+        cmocka_unit_test_teardown(target_read_only_is_named, cp_end_case),
+        cmocka_unit_test_teardown(device_without_room_is_refused, cp_end_case),
+        cmocka_unit_test_teardown(limit_of_file_size_is_refused, cp_end_case),
+        cmocka_unit_test_teardown(direct_required_where_there_is_none_is_refused, cp_end_case),
+        cmocka_unit_test_teardown(arena_too_small_is_named, cp_end_case),
+        cmocka_unit_test_teardown(signal_ends_it_and_removes_the_draft, cp_end_case),
+        cmocka_unit_test_teardown(second_signal_ends_it_without_a_draft, cp_end_case),
+        cmocka_unit_test_teardown(wrong_command_line_is_usage, cp_end_case),
+    };
+    return cmocka_run_group_tests(tests, cp_make_folder, cp_remove_folder);
+}
