@@ -73,10 +73,9 @@ int plx_cp_copy_init(struct plx_cp_copy *copy, struct plx_cp_files *files,
     copy->files = files;
     copy->request = request;
     copy->can_clear_direct = request->direct != PLX_WANT_REQUIRE;
-    copy->slots = aligned_alloc(PLX_CACHE_LINE, request->depth * sizeof(*copy->slots));
+    copy->slots = calloc(request->depth, sizeof(*copy->slots));
     if (copy->slots == NULL)
         return -ENOMEM;
-    memset(copy->slots, 0, request->depth * sizeof(*copy->slots));
     if (request->method == PLX_CP_PLAIN) {
         void *plain = mmap(NULL, request->depth * request->block, PROT_READ | PROT_WRITE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
