@@ -171,16 +171,19 @@ static void json_of_queues_and_mesh_keeps_the_contract(void **state)
     json_decref(root);
 }
 
-static void json_of_rings_and_tcp_keeps_the_contract(void **state)
+static void json_of_rings_tcp_and_timers_keeps_the_contract(void **state)
 {
     (void)state;
-    json_t *root = run_json("pollux bench uring tcp --quick --rounds 1 --json -");
+    json_t *root = run_json("pollux bench uring tcp timer --quick --rounds 1 --json -");
     assert_non_null(find_row(root, "uring", "publish_1", "pollux"));
     assert_non_null(find_row(root, "uring", "idle_turn", "liburing"));
     assert_non_null(find_row(root, "uring", "nop_defer", "liburing"));
     assert_non_null(find_row(root, "tcp", "rtt_64B", "pollux"));
     assert_non_null(find_row(root, "tcp", "rtt_64B", "raw"));
     assert_non_null(find_row(root, "tcp", "rate_300", "epoll"));
+    assert_non_null(find_row(root, "timer", "arm_disarm_1M", "pollux"));
+    assert_non_null(find_row(root, "timer", "expire_64", "raw"));
+    assert_non_null(find_row(root, "timer", "clock", "raw"));
     json_decref(root);
 }
 
@@ -513,7 +516,7 @@ static void help_names_every_benchmark(void **state)
     plx_run_line(&run, "pollux bench --help");
     plx_run_expect(&run, 0, "examples\n", NULL);
     static const char *const names[] = {"  c2c ", "  ring ", "  mesh ", "  uring ",
-                                        "  tcp ", "  pool ", "  mem "};
+                                        "  tcp ", "  pool ", "  mem ",  "  timer "};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         assert_non_null(strstr(run.out, names[i]));
     assert_string_equal(run.err, "");
@@ -526,7 +529,7 @@ int main(void)
         cmocka_unit_test(allocator_that_cannot_be_loaded_is_named_and_left_out),
         cmocka_unit_test(memory_that_cannot_be_had_leaves_rows_null_with_the_reason),
         cmocka_unit_test(json_of_queues_and_mesh_keeps_the_contract),
-        cmocka_unit_test(json_of_rings_and_tcp_keeps_the_contract),
+        cmocka_unit_test(json_of_rings_tcp_and_timers_keeps_the_contract),
         cmocka_unit_test(peer_that_is_not_installed_is_named_and_left_out),
         cmocka_unit_test(row_names_the_cores_that_were_chosen),
         cmocka_unit_test(two_core_cases_on_one_core_are_null_and_no_failure),

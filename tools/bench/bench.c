@@ -30,6 +30,7 @@ static const struct entry entries[] = {
     {"tcp", {plx_bench_tcp, plx_bench_tcp_rate}},
     {"pool", {plx_bench_pool, plx_bench_bytes}},
     {"mem", {plx_bench_mem, NULL}},
+    {"timer", {plx_bench_timer, NULL}},
 };
 
 #define ENTRY_COUNT (sizeof(entries) / sizeof(entries[0]))
@@ -95,6 +96,7 @@ static int parse(struct request *request, int argc, char **argv)
                    "  tcp    echo over loopback: round trip, and rate with 1, 50, 300 connections\n"
                    "  pool   buffers taken and given back, beside malloc, mimalloc and jemalloc\n"
                    "  mem    latency and bandwidth, by node of the core and of the memory\n"
+                   "  timer  arming, disarming, firing beside a heap and libuv; reading the clock\n"
                    "  all    each of them\n\n"
                    "Cores are chosen as for reactors: POLLUX_CPUS=2,3 measures on those two.\n"
                    "Exit status: 0 all was measured, 1 a measurement failed, 2 usage.",

@@ -44,6 +44,9 @@ const struct plx_bench_budget plx_bench_budgets[] = {
     {"pool", "held64_64K", "pollux", "malloc", 0.50},
     {"pool", "held64_64K", "pollux", "mimalloc", 0.50},
     {"pool", "held64_64K", "pollux", "jemalloc", 0.50},
+    {"timer", "arm_disarm_0", "pollux", NULL, 20},
+    {"timer", "arm_disarm_1K", "pollux", NULL, 20},
+    {"timer", "arm_disarm_1M", "pollux", NULL, 20},
 };
 
 const uint32_t plx_bench_budget_count = sizeof(plx_bench_budgets) / sizeof(plx_bench_budgets[0]);
