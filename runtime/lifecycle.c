@@ -122,9 +122,11 @@ static void fill_reactor(struct plx_reactor *r, struct plx__slot *slot, bool ado
     const struct plx_plan_reactor *planned = &rt->plan->reactors[slot->index];
     r->runtime = rt;
     r->phase = &rt->phase;
-    r->mesh.find = plx__runtime_rings;
+    r->mesh.find = plx__runtime_find;
     r->mesh.ctx = rt;
+    r->mesh.ended = &rt->ended;
     r->mesh.count = rt->count;
+    r->mesh.producers = rt->count + rt->settings.ports;
     r->mesh.index = slot->index;
     r->cpu = (int)planned->cpu;
     r->node = (int)planned->node;
@@ -217,8 +219,7 @@ void plx__reactor_close(struct plx__slot *slot)
     plx__mesh_finish(&r->mesh, r, plx__reactor_take_home);
     plx_bytes_home_fini(&r->bytes);
     r->io->ops->close(r->io);
-    /* Release: pairs with destroy's acquire, after which the memory goes. */
-    plx_store_release(&slot->life, PLX__SLOT_ENDED);
+    plx__slot_end(slot, PLX__SLOT_ENDED);
 }
 
 /*
@@ -229,7 +230,7 @@ static void leak(struct plx__slot *slot)
 {
     struct plx_reactor *r = plx_load_relaxed(&slot->reactor);
     r->io->ops->close(r->io);
-    plx_store_release(&slot->life, PLX__SLOT_LEAKED);
+    plx__slot_end(slot, PLX__SLOT_LEAKED);
 }
 
 /* --- following the end ------------------------------------------------------------------------ */
@@ -262,14 +263,26 @@ static bool posts_arrived(struct plx_reactor *r, struct plx__slot *slot)
            !plx__mesh_pending(&r->mesh);
 }
 
+/* What it waits for, for whoever names the one that keeps a stop waiting. Relaxed: numbers alone. */
+static void tell_calls(const struct plx_reactor *r, struct plx__slot *slot)
+{
+    bool idle = r->io->in_flight == 0 && r->mesh.owed == 0;
+    plx_store_relaxed(&slot->owes, r->mesh.owed);
+    plx_store_relaxed(&slot->awaits, idle ? r->mesh.in_flight : 0);
+}
+
 static void drain(struct plx_reactor *r, struct plx__slot *slot)
 {
     uint32_t turn = r->drain_turns++;
+    tell_calls(r, slot);
     if (r->io->in_flight != 0) {
         if (turn % CANCEL_EVERY == 0)
             r->io->ops->cancel_all(r->io);
         return;
     }
+    /* Calls of its own, whose answers come; and those that it answers later. */
+    if (r->mesh.in_flight != 0 || r->mesh.owed != 0)
+        return;
     /* What was put off to the turn's end may yet close a descriptor or call its owner. */
     if (r->deferred_first != NULL || r->pool.ready_count != 0)
         return;
@@ -288,6 +301,7 @@ void plx__runtime_follow(struct plx_reactor *r)
     uint32_t phase = plx_load_acquire(r->phase);
     if (phase >= PLX__STOP_ADMITTING && r->followed < PLX__STOP_ADMITTING) {
         plx__reactor_tell_stoppers(r, PLX__STOP_ADMITTING);
+        r->mesh.refuses_calls = true;
         r->followed = PLX__STOP_ADMITTING;
         plx_store_release(&slot->reached, PLX__REACHED_ADMITTING);
     }
@@ -295,6 +309,7 @@ void plx__runtime_follow(struct plx_reactor *r)
         plx__reactor_tell_stoppers(r, PLX__STOP_DRAINING);
         r->io->refuses = true;
         r->mesh.closed = true;
+        plx__remote_cancel_all(r);
         r->followed = PLX__STOP_DRAINING;
         plx_store_release(&slot->reached, PLX__REACHED_DRAINING);
     }
@@ -557,6 +572,18 @@ static int64_t find_behind(const struct plx_runtime *rt, uint32_t reached)
     return -1;
 }
 
+/* Of those that have not come so far the first that is not only waiting for another's answers. */
+static int64_t find_culprit(const struct plx_runtime *rt, uint32_t reached)
+{
+    for (uint32_t i = 0; i < rt->count; i++) {
+        const struct plx__slot *slot = &rt->slots[i];
+        if (plx_load_acquire(&slot->life) == PLX__SLOT_RUNNING &&
+            plx_load_acquire(&slot->reached) < reached && plx_load_relaxed(&slot->awaits) == 0)
+            return i;
+    }
+    return find_behind(rt, reached);
+}
+
 static int64_t await_all(const struct plx_runtime *rt, uint32_t reached, uint64_t until_ns)
 {
     int64_t behind = find_behind(rt, reached);
@@ -575,8 +602,27 @@ static int64_t give_up(struct plx_runtime *rt, uint32_t reached)
 {
     int64_t first = find_behind(rt, reached);
     for (int64_t i = first; i >= 0; i = find_behind(rt, reached))
-        plx_store_release(&rt->slots[i].life, PLX__SLOT_LEAKED);
+        plx__slot_end(&rt->slots[i], PLX__SLOT_LEAKED);
     return first;
+}
+
+/*
+ * The same for those that drain and still owe answers to calls: their askers, who wait for nothing
+ * else, end well without them. Returns whether there were any.
+ */
+static bool give_up_debtors(struct plx_runtime *rt)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < rt->count; i++) {
+        struct plx__slot *slot = &rt->slots[i];
+        if (plx_load_acquire(&slot->life) != PLX__SLOT_RUNNING ||
+            plx_load_relaxed(&slot->owes) == 0 ||
+            plx_load_acquire(&slot->reached) >= PLX__REACHED_DRAINED)
+            continue;
+        plx__slot_end(slot, PLX__SLOT_LEAKED);
+        any = true;
+    }
+    return any;
 }
 
 /*
@@ -592,10 +638,11 @@ static int64_t walk_phases(struct plx_runtime *rt, uint64_t until_ns)
         until_ns = deadline_in(GRACE_NS);
     }
     plx_store_release(&rt->phase, PLX__STOP_DRAINING);
-    int64_t late = await_all(rt, PLX__REACHED_DRAINED, until_ns);
-    if (late >= 0) {
-        behind = behind >= 0 ? behind : late;
-        if (give_up(rt, PLX__REACHED_DRAINING) >= 0)
+    if (await_all(rt, PLX__REACHED_DRAINED, until_ns) >= 0) {
+        behind = behind >= 0 ? behind : find_culprit(rt, PLX__REACHED_DRAINED);
+        bool less = give_up(rt, PLX__REACHED_DRAINING) >= 0;
+        less |= give_up_debtors(rt);
+        if (less)
             (void)await_all(rt, PLX__REACHED_DRAINED, deadline_in(GRACE_NS));
     }
     plx_store_release(&rt->phase, PLX__STOP_TEARDOWN);
@@ -618,7 +665,7 @@ static int64_t gather_threads(struct plx_runtime *rt, uint64_t until_ns)
             plx__stack_fini(&slot->stack);
         } else {
             slot->detached = true;
-            plx_store_release(&slot->life, PLX__SLOT_LEAKED);
+            plx__slot_end(slot, PLX__SLOT_LEAKED);
             pthread_detach(slot->thread);
         }
         if (plx_load_acquire(&slot->life) == PLX__SLOT_LEAKED && lost < 0)
@@ -642,11 +689,15 @@ int plx_runtime_stop(struct plx_runtime *rt, uint64_t within_ns, struct plx_diag
     int64_t lost = gather_threads(rt, until > grace ? until : grace);
     plx__keeper_stop(rt);
     behind = behind >= 0 ? behind : lost;
-    if (behind >= 0)
-        return plx_diag_set(diag, -ETIMEDOUT, "reactor",
-                            "reactor %d did not end within %llu ms; its memory is not used again",
-                            (int)behind, (unsigned long long)(within_ns / 1000000u));
-    return 0;
+    if (behind < 0)
+        return 0;
+    char owed[64] = "";
+    uint32_t owes = plx_load_relaxed(&rt->slots[behind].owes);
+    if (owes != 0)
+        snprintf(owed, sizeof(owed), " (it owes its callers %u answers)", owes);
+    return plx_diag_set(diag, -ETIMEDOUT, "reactor",
+                        "reactor %d did not end within %llu ms%s; its memory is not used again",
+                        (int)behind, (unsigned long long)(within_ns / 1000000u), owed);
 }
 
 /* --- adopting --------------------------------------------------------------------------------- */
@@ -676,6 +727,23 @@ int plx_reactor_adopt(struct plx_runtime *rt, uint32_t index, struct plx_reactor
     return rc;
 }
 
+/* The reactor is left as it is. Its calls end here, as their answers have no one to come to. */
+static void give_oneself_up(struct plx_reactor *r, struct plx__slot *slot)
+{
+    for (uint32_t i = 0; i < r->mesh.count; i++) {
+        char text[96];
+        if (r->mesh.peers[i].calls == 0)
+            continue;
+        snprintf(text, sizeof(text), "reactor %u was abandoned: reactor %u owes it %u answers",
+                 slot->index, i, r->mesh.peers[i].calls);
+        say_once(r->runtime, text);
+    }
+    r->in_turn = true;
+    plx__mesh_lose_calls(&r->mesh);
+    r->in_turn = false;
+    leak(slot);
+}
+
 int plx_reactor_abandon(struct plx_reactor *r, uint64_t within_ns)
 {
     struct plx__slot *slot = &r->runtime->slots[r->mesh.index];
@@ -686,7 +754,7 @@ int plx_reactor_abandon(struct plx_reactor *r, uint64_t within_ns)
     while (plx_load_relaxed(&slot->reached) != PLX__REACHED_DRAINED) {
         (void)plx_reactor_poll(r);
         if (monotonic_ns() >= until && plx_load_relaxed(&slot->reached) != PLX__REACHED_DRAINED) {
-            leak(slot);
+            give_oneself_up(r, slot);
             return -ETIMEDOUT;
         }
     }

@@ -136,6 +136,8 @@ int plx_reactor_poll(struct plx_reactor *r)
     if (r->deferred_first != NULL)
         work += run_deferred(r);
     work += plx_pool_flush(&r->pool);
+    if (PLX_UNLIKELY(r->late_cancels != NULL))
+        plx__remote_flush(r);
     work += r->io->ops->flush(r->io);
 
     current = outer;
@@ -188,6 +190,27 @@ int plx_mesh_post(struct plx_reactor *from, uint32_t to, plx_post_fn fn, const v
                   size_t bytes)
 {
     return plx__mesh_post(&from->mesh, to, fn, body, bytes);
+}
+
+int plx_mesh_broadcast(struct plx_reactor *from, plx_post_fn fn, const void *body, size_t bytes)
+{
+    return plx__mesh_broadcast(&from->mesh, fn, body, bytes);
+}
+
+int plx_mesh_call(struct plx_reactor *from, struct plx_call *call, uint32_t to, plx_call_fn fn,
+                  const void *body, size_t bytes, plx_call_done_fn done, void *ctx)
+{
+    return plx__mesh_call(&from->mesh, call, to, fn, body, bytes, done, ctx);
+}
+
+struct plx__mesh *plx__reactor_mesh(struct plx_reactor *r)
+{
+    return &r->mesh;
+}
+
+uint64_t plx__reactor_clock_ns(struct plx_reactor *r)
+{
+    return r->io->ops->clock_ns(r->io);
 }
 
 int plx_group_create(struct plx_reactor *r, uint32_t count, uint32_t bytes, uint16_t *out)
@@ -411,6 +434,10 @@ void plx_reactor_read_stats(const struct plx_reactor *r, struct plx_reactor_stat
         .posts_out = plx_load_relaxed(&r->mesh.posts_out),
         .posts_refused = plx_load_relaxed(&r->mesh.posts_refused),
         .posts_lost = plx_load_relaxed(&r->mesh.posts_lost),
+        .calls_in = plx_load_relaxed(&r->mesh.calls_in),
+        .calls_out = plx_load_relaxed(&r->mesh.calls_out),
+        .calls_refused = plx_load_relaxed(&r->mesh.calls_refused),
+        .calls_unrun = plx_load_relaxed(&r->mesh.calls_unrun),
         .timers_fired = plx_load_relaxed(&c->timers_fired),
         .timers_late = plx_load_relaxed(&c->timers_late),
         .timer_periods_missed = plx_load_relaxed(&c->timer_periods_missed),

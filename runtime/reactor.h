@@ -20,6 +20,7 @@
 #include "runtime/io/group.h"
 #include "runtime/io/op_file.h"
 #include "runtime/io/op_socket.h"
+#include "runtime/mesh/call.h"
 #include "runtime/mesh/mesh.h"
 #include "runtime/sched/timer.h"
 
@@ -125,10 +126,14 @@ struct plx_reactor_stats {
     uint64_t ops_completed;  /* terminal events delivered */
     uint64_t ops_refused;    /* submits answered -EAGAIN */
     uint64_t kernel_entries; /* system calls of the backend to submit and collect */
-    uint64_t posts_in;
-    uint64_t posts_out;
-    uint64_t posts_refused; /* posts answered -EAGAIN */
+    uint64_t posts_in;      /* messages: posts, calls, and answers to calls */
+    uint64_t posts_out;     /* the same */
+    uint64_t posts_refused; /* posts and broadcasts answered -EAGAIN */
     uint64_t posts_lost;    /* had arrived when the reactor ended, and were not called */
+    uint64_t calls_in;      /* whose functions were run here */
+    uint64_t calls_out;     /* taken here, those of remote ops included */
+    uint64_t calls_refused; /* answered -EAGAIN */
+    uint64_t calls_unrun;   /* that came here too late, or when the reactor was stopping */
     uint64_t timers_fired;
     /* Of them, those fired more than POLLUX_STALL_THRESHOLD after their time; but not one armed for
      * a time that the timers' last look at the clock had passed. */

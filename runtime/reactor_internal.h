@@ -16,6 +16,7 @@
 #include "runtime/io/io_internal.h"
 #include "runtime/mesh/mesh_internal.h"
 #include "runtime/reactor.h"
+#include "runtime/remote.h"
 #include "runtime/sched/timers_internal.h"
 
 /* --- for the net layer ------------------------------------------------------------------------ */
@@ -125,6 +126,7 @@ struct plx_reactor {
     struct plx__deferred *deferred_last;
     struct plx__stopper *stopper_first;
     void *net;
+    struct plx_remote *late_cancels;     /* of remote ops: requests for which there was no room */
     const struct plx_reactor *last_home; /* whose block was released here last; NULL: none yet */
 
     struct plx__counters counters PLX_ALIGNED(PLX_CACHE_LINE);
@@ -135,6 +137,11 @@ struct plx_reactor {
 
 /* Runs stoppers for `phase`; the op layer refuses new ops from draining on. */
 void plx__reactor_tell_stoppers(struct plx_reactor *reactor, enum plx__stop_phase phase);
+
+/* In remote.c: sends the cancels that wait for room, while there is some. */
+void plx__remote_flush(struct plx_reactor *reactor);
+/* In remote.c: asks all remote ops of this reactor to end. */
+void plx__remote_cancel_all(struct plx_reactor *reactor);
 
 /* In runtime.c: acts on a phase that the runtime has set; called by the turn. */
 void plx__runtime_follow(struct plx_reactor *reactor);

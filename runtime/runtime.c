@@ -98,6 +98,9 @@ static int check_settings(const struct plx_settings *settings, struct plx_diag *
         return plx_diag_set(diag, -EINVAL, "POLLUX_MESH_SLOTS",
                             "POLLUX_MESH_SLOTS is %u: expected a power of two from %u to %u",
                             settings->mesh_slots, PLX_CELLS_SLOTS_MIN, PLX_CELLS_SLOTS_MAX);
+    if (settings->ports > 256)
+        return plx_diag_set(diag, -EINVAL, "POLLUX_PORTS",
+                            "POLLUX_PORTS is %u: expected a number from 0 to 256", settings->ports);
     return 0;
 }
 
@@ -149,6 +152,11 @@ int plx_runtime_create(const struct plx_settings *settings, const struct plx_run
     rc = make_slots(rt, diag);
     if (rc != 0)
         goto free_plan;
+    rc = plx__ports_init(rt);
+    if (rc != 0) {
+        plx_diag_set(diag, rc, "runtime", "no memory for %u ports", rt->settings.ports);
+        goto free_slots;
+    }
 
     pthread_mutex_init(&rt->lock, NULL);
     pthread_cond_init(&rt->changed, NULL);
@@ -157,6 +165,8 @@ int plx_runtime_create(const struct plx_settings *settings, const struct plx_run
     *out = rt;
     return 0;
 
+free_slots:
+    free(rt->slots);
 free_plan:
     plx_plan_destroy(rt->plan);
 free_machine:
@@ -185,6 +195,7 @@ void plx_runtime_destroy(struct plx_runtime *rt)
         if (plx_load_relaxed(&rt->slots[i].life) == PLX__SLOT_ENDED)
             plx_arena_fini(&rt->slots[i].arena);
     }
+    plx__ports_fini(rt);
     plx_plan_destroy(rt->plan);
     plx_machine_destroy(rt->own_machine);
     sem_destroy(&rt->stop_signal);
@@ -262,15 +273,37 @@ uint64_t plx__runtime_stall_reports(const struct plx_reactor *r)
     return plx_load_relaxed(&r->runtime->slots[r->mesh.index].stall_reports);
 }
 
-struct plx_cells **plx__runtime_rings(uint32_t to, int *why, void *ctx)
+int plx__runtime_find(struct plx__road *road, uint32_t to, uint32_t from, void *ctx)
 {
     struct plx_runtime *rt = ctx;
+    *road = (struct plx__road){0};
+    if (to >= rt->count) {
+        road->ring = plx__ports_answer(rt, to - rt->count, from);
+        return 0;
+    }
     /* Acquire: pairs with the release in plx__reactor_open; the rings are initialised. */
     uint32_t life = plx_load_acquire(&rt->slots[to].life);
-    if (life == PLX__SLOT_RUNNING)
-        return plx_load_acquire(&rt->slots[to].reactor)->mesh.in;
-    *why = life == PLX__SLOT_ENDED || life == PLX__SLOT_LEAKED ? -ESHUTDOWN : -EAGAIN;
-    return NULL;
+    if (life == PLX__SLOT_LEAKED)
+        return -EOWNERDEAD;
+    if (life == PLX__SLOT_ENDED)
+        return -ESHUTDOWN;
+    if (life != PLX__SLOT_RUNNING)
+        return -EAGAIN;
+    struct plx__mesh *mesh = &plx_load_acquire(&rt->slots[to].reactor)->mesh;
+    /* Relaxed: made before RUNNING. */
+    road->ring = plx_load_relaxed(&mesh->in[from]);
+    if (mesh->announced && from != to)
+        road->news = plx__news_byte(mesh->news, from);
+    return 0;
+}
+
+void plx__slot_end(struct plx__slot *slot, enum plx__slot_life life)
+{
+    /* Release: pairs with destroy's acquire, after which the memory goes. */
+    plx_store_release(&slot->life, life);
+    /* Release, behind it: who sees the count changed, and acquires it, sees this life, and all that
+     * the reactor wrote to its peers before. */
+    plx_fetch_add_acq_rel(&slot->runtime->ended, 1);
 }
 
 static void explain_caps(const struct plx_reactor *r, plx_text_fn sink, void *ctx)

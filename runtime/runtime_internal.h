@@ -55,6 +55,8 @@ struct plx__slot {
     /* Guarded by the runtime's lock while opening; the owner's afterwards. */
     struct plx_runtime *runtime;
     uint32_t index;
+    PLX_ATOMIC(uint32_t) owes;   /* answers to calls, while it drains */
+    PLX_ATOMIC(uint32_t) awaits; /* calls, and nothing else that keeps it from having drained */
     bool has_thread;
     bool detached; /* its thread had not left when the runtime was stopped */
     bool started;  /* on_start has returned 0 */
@@ -70,6 +72,8 @@ struct plx__slot {
     char stack_note[96];
 } PLX_ALIGNED(2 * PLX_CACHE_LINE);
 
+struct plx__port_place;
+
 struct plx_runtime {
     /* Read-mostly. */
     struct plx_settings settings;
@@ -78,10 +82,12 @@ struct plx_runtime {
     struct plx_machine *own_machine; /* NULL when it was given */
     struct plx_plan *plan;
     struct plx__slot *slots;
+    struct plx__port_place **ports; /* NULL where none was made yet; guarded by the lock */
     uint32_t count;
     double ticks_per_ns;
     /* Written by stop, read by every turn. */
     PLX_ATOMIC(uint32_t) phase PLX_ALIGNED(PLX_CACHE_LINE);
+    PLX_ATOMIC(uint32_t) ended; /* how many reactors have ended or were given up */
     PLX_ATOMIC(uint32_t) stop_requested;
     pid_t pid; /* of the process that it works in; a forked child has none of its memory */
     /* Cold. */
@@ -97,7 +103,18 @@ struct plx_runtime {
 };
 
 /* In runtime.c: a plx__mesh_find_fn; `ctx` is the runtime. Any thread. */
-struct plx_cells **plx__runtime_rings(uint32_t to, int *why, void *ctx);
+int plx__runtime_find(struct plx__road *road, uint32_t to, uint32_t from, void *ctx);
+
+/* In runtime.c: the reactor's life ends, as PLX__SLOT_ENDED or _LEAKED; its peers and ports notice.
+ */
+void plx__slot_end(struct plx__slot *slot, enum plx__slot_life life);
+
+/* In ports.c. */
+int plx__ports_init(struct plx_runtime *runtime) PLX_MUST_CHECK;
+void plx__ports_fini(struct plx_runtime *runtime);
+/* The ring from reactor `from` to a port that has called it. */
+struct plx_cells *plx__ports_answer(const struct plx_runtime *runtime, uint32_t port,
+                                    uint32_t from);
 
 /*
  * In stack.c: makes a stack of the usual size whose pages come from `node`. What could not be had

@@ -175,6 +175,23 @@ static inline struct plx__cell *plx__cells_slot(struct plx_cells *q, uint64_t sl
 }
 
 /*
+ * plx_cells_reserve() that leaves at least `keep` slots to others: NULL unless more than that many
+ * are free, by the index that the consumer has published.
+ */
+PLX_MUST_CHECK static inline void *plx__cells_reserve_above(struct plx_cells *q, uint64_t keep)
+{
+    uint64_t tail = plx_load_relaxed(&q->tail); /* relaxed: this thread alone stores it */
+    if (PLX_UNLIKELY(q->limit - tail <= keep)) {
+        /* Acquire [A2], pairs with release [R2] of plx__cells_publish(): the consumer is done. */
+        uint64_t published = plx_load_acquire(&q->published);
+        q->limit = published + q->tail_mask + 1;
+        if (q->limit - tail <= keep)
+            return NULL;
+    }
+    return plx__cells_slot(q, tail & q->tail_mask)->body;
+}
+
+/*
  * The next cell to fill, PLX_CELL_BYTES aligned to 8, or NULL if the queue is full: an ordinary
  * result. Its bytes are what an earlier cell left there. Until the commit, asking again gives the
  * same cell.
@@ -183,15 +200,7 @@ static inline struct plx__cell *plx__cells_slot(struct plx_cells *q, uint64_t sl
  */
 PLX_MUST_CHECK static inline void *plx_cells_reserve(struct plx_cells *q)
 {
-    uint64_t tail = plx_load_relaxed(&q->tail); /* relaxed: this thread alone stores it */
-    if (PLX_UNLIKELY(tail == q->limit)) {
-        /* Acquire [A2], pairs with release [R2] of plx__cells_publish(): the consumer is done. */
-        uint64_t published = plx_load_acquire(&q->published);
-        q->limit = published + q->tail_mask + 1;
-        if (tail == q->limit)
-            return NULL;
-    }
-    return plx__cells_slot(q, tail & q->tail_mask)->body;
+    return plx__cells_reserve_above(q, 0);
 }
 
 /*

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The mesh: how reactors speak to each other. One lock-free ring of cells for each ordered pair of
- * reactors, in the memory of the one that reads.
- *
- * Words. A *post* is a function and up to 48 bytes, carried to another reactor and called there.
+ * Posts: a function and a few bytes, carried to another reactor and called there.
  *
  * Threads: the one that polls the sending reactor.
  */
@@ -29,14 +26,27 @@ typedef void (*plx_post_fn)(struct plx_reactor *here, const void *body);
  * Calls `fn` on the reactor with index `to`, with a copy of `body`.
  * Shapes: `bytes` <= PLX_POST_BYTES; `body` may be NULL when it is 0; `to` may be the sender
  * itself: it is then called in a later turn too. Posts between one pair of reactors arrive in the
- * order sent, all of them, unless the receiver stops. Cost: hot; a copy and one store that the
- * receiver sees; wait-free; no system call. Errors: -EAGAIN the ring is full or the receiver has
- * not started: try again in a later turn (counted); -EINVAL `to` or `bytes` out of range;
- * -ESHUTDOWN the sender has stopped, or the receiver has: as the sender does not look, what still
- * fits into the ring of a receiver that has just ended is taken, and lost.
+ * order sent, and in order with the calls of that pair (runtime/mesh/call.h), all of them, unless
+ * the receiver stops. A ring of POLLUX_MESH_SLOTS holds five eighths as many posts; the rest is
+ * kept for the answers to calls. Cost: hot; a copy and one store that the receiver sees (two where
+ * it has more than eight peers); wait-free; no system call.
+ * Errors: -EAGAIN the ring is full or the receiver has not started: try again in a later turn
+ * (counted); -EINVAL `to` or `bytes` out of range; -ESHUTDOWN the sender has stopped, or the
+ * receiver has. What is posted in the very moment in which the receiver ends is taken, and lost.
  */
 PLX_API PLX_MUST_CHECK int plx_mesh_post(struct plx_reactor *from, uint32_t to, plx_post_fn fn,
                                          const void *body, size_t bytes);
+
+/*
+ * Posts to every other reactor of the runtime, to all or to none: room is looked for in all rings
+ * before the first is written, and only this thread can use it up.
+ * Shapes: as plx_mesh_post. Returns how many reactors were posted to: all but this one and those
+ * that have ended, who have nobody to tell; below plx_runtime_count() - 1 it says so.
+ * Cost: a post for each. Errors, after which nothing was sent: -EAGAIN the ring of one is full, or
+ * one has not started (counted once); -EINVAL `bytes`; -ESHUTDOWN the sender has stopped.
+ */
+PLX_API PLX_MUST_CHECK int plx_mesh_broadcast(struct plx_reactor *from, plx_post_fn fn,
+                                              const void *body, size_t bytes);
 
 PLX_EXTERN_C_END
 

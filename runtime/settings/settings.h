@@ -101,6 +101,8 @@ enum plx_log_level { PLX_LOG_OFF, PLX_LOG_ERROR, PLX_LOG_WARN, PLX_LOG_INFO, PLX
       "whether an arena is locked in memory")                                                      \
     X(MESH_SLOTS, mesh_slots, POW2, uint32_t, "slots", "256", "8 to 65536", "runtime", "stable",   \
       "messages of 64 bytes that the ring between each ordered pair of reactors holds")            \
+    X(PORTS, ports, COUNT, uint32_t, "ports", "16", "0 to 256", "runtime", "stable",               \
+      "ports, for threads that are no reactors, that may exist at a time")                         \
     X(HOT_MAX, hot_max, COUNT, uint32_t, "sockets", "4", "0 to 64", "reactor", "stable",           \
       "sockets that a reactor reads in every turn at most; each costs one system call a turn")     \
     X(IDLE, idle, ENUM, enum plx_idle, "", "auto", "auto|spin|yield", "reactor", "stable",         \

@@ -13,7 +13,8 @@
 #include "runtime/mesh/mesh_internal.h"
 #include "test/runtime/rt_fixture.h"
 
-#define SLOTS 256u
+/* What a ring of 256 slots takes of posts; the rest is for answers. */
+#define ROOM 160u
 
 static struct plx_runtime *runtime;
 static struct plx_reactor *a;
@@ -78,7 +79,7 @@ static unsigned fill(struct plx_reactor *from, uint32_t to)
     int rc = 0;
     while ((rc = post_number(from, to, taken)) == 0) {
         taken++;
-        assert_true(taken <= SLOTS);
+        assert_true(taken <= ROOM);
     }
     assert_int_equal(rc, -EAGAIN);
     return taken;
@@ -105,14 +106,14 @@ static void posts_to_a_peer_arrive_in_order_in_its_turn(void **state)
 static void posts_beyond_a_turns_share_wait_in_order(void **state)
 {
     (void)state;
-    for (uint64_t i = 0; i < 200; i++)
+    for (uint64_t i = 0; i < 150; i++)
         assert_int_equal(post_number(a, 1, i), 0);
-    for (unsigned left = 200; left != 0;) {
+    for (unsigned left = 150; left != 0;) {
         unsigned share = left < PLX__TURN_POSTS_MAX ? left : PLX__TURN_POSTS_MAX;
         assert_int_equal(plx_reactor_poll(b), share);
         left -= share;
     }
-    for (uint64_t i = 0; i < 200; i++)
+    for (uint64_t i = 0; i < 150; i++)
         assert_int_equal(arrived[i], i);
 }
 
@@ -218,25 +219,25 @@ static void post_to_a_full_ring_is_refused_and_counted(void **state)
 {
     (void)state;
     unsigned taken = fill(a, 1);
-    assert_int_equal(taken, SLOTS);
+    assert_int_equal(taken, ROOM);
     assert_int_equal(post_number(a, 1, 0), -EAGAIN);
     assert_int_equal(stats_of(a).posts_refused, 2);
-    assert_int_equal(stats_of(a).posts_out, SLOTS);
+    assert_int_equal(stats_of(a).posts_out, ROOM);
     /* The way back has a ring of its own. */
     assert_int_equal(post_number(b, 0, 0), 0);
 
-    RT_TURN_UNTIL(b, arrived_count == SLOTS);
-    for (uint64_t i = 0; i < SLOTS; i++)
+    RT_TURN_UNTIL(b, arrived_count == ROOM);
+    for (uint64_t i = 0; i < ROOM; i++)
         assert_int_equal(arrived[i], i);
-    assert_int_equal(post_number(a, 1, SLOTS), 0);
-    RT_TURN_UNTIL(b, arrived_count == SLOTS + 1);
+    assert_int_equal(post_number(a, 1, ROOM), 0);
+    RT_TURN_UNTIL(b, arrived_count == ROOM + 1);
 }
 
 static void post_to_oneself_in_a_full_ring_is_refused(void **state)
 {
     (void)state;
-    assert_int_equal(fill(a, 0), SLOTS);
-    RT_TURN_UNTIL(a, arrived_count == SLOTS);
+    assert_int_equal(fill(a, 0), ROOM);
+    RT_TURN_UNTIL(a, arrived_count == ROOM);
     assert_int_equal(stats_of(a).posts_refused, 1);
 }
 
@@ -262,31 +263,73 @@ static void post_to_an_ended_peer_is_refused(void **state)
     assert_int_equal(stats_of(a).posts_out, 0);
 }
 
-static void post_to_an_ended_peer_used_before_is_refused_once_its_ring_is_full(void **state)
+static void post_to_an_ended_peer_used_before_is_refused_at_once(void **state)
 {
     (void)state;
     assert_int_equal(post_number(a, 1, 1), 0);
     rt_abandon(b);
     assert_int_equal(arrived_count, 1);
     b = NULL;
-    int rc = 0;
-    for (unsigned i = 0; i <= SLOTS && rc == 0; i++)
-        rc = post_number(a, 1, i);
-    assert_int_equal(rc, -ESHUTDOWN);
-    assert_int_equal(post_number(a, 1, 1), -ESHUTDOWN);
-    assert_int_equal(arrived_count, 1);
+    assert_int_equal(post_number(a, 1, 2), -ESHUTDOWN);
+    assert_int_equal(stats_of(a).posts_out, 1);
+    /* Another one's end leaves the road to oneself as it is. */
+    assert_int_equal(post_number(a, 0, 3), 0);
+    assert_int_equal(plx_reactor_poll(a), 1);
 }
+
+/* --- broadcasts ------------------------------------------------------------------------------- */
+
+static int broadcast_number(struct plx_reactor *from, uint64_t number)
+{
+    return plx_mesh_broadcast(from, arrive, &number, sizeof(number));
+}
+
+static void broadcast_reaches_every_other_reactor_once(void **state)
+{
+    (void)state;
+    struct plx_reactor *c = rt_adopt(runtime, 2);
+    assert_int_equal(broadcast_number(a, 7), 2);
+    plx_reactor_poll(a);
+    assert_int_equal(arrived_count, 0);
+    assert_int_equal(plx_reactor_poll(b), 1);
+    assert_int_equal(plx_reactor_poll(c), 1);
+    assert_int_equal(arrived_count, 2);
+    assert_int_equal(arrived[1], 7);
+    rt_abandon(c);
+    /* It has nobody to tell any more. */
+    assert_int_equal(broadcast_number(a, 8), 1);
+    assert_int_equal(plx_reactor_poll(b), 1);
+    assert_int_equal(plx_mesh_broadcast(a, arrive, NULL, PLX_POST_BYTES + 1), -EINVAL);
+}
+
+static void broadcast_that_one_has_no_room_for_reaches_none(void **state)
+{
+    (void)state;
+    assert_int_equal(broadcast_number(a, 1), -EAGAIN); /* the third has not started */
+    struct plx_reactor *c = rt_adopt(runtime, 2);
+    assert_int_equal(fill(a, 2), ROOM);
+    assert_int_equal(stats_of(a).posts_refused, 2);
+    assert_int_equal(broadcast_number(a, 1), -EAGAIN);
+    assert_int_equal(stats_of(a).posts_refused, 3);
+    assert_int_equal(plx_reactor_poll(b), 0);
+    RT_TURN_UNTIL(c, arrived_count == ROOM);
+    assert_int_equal(broadcast_number(a, 1), 2);
+    assert_int_equal(plx_reactor_poll(b), 1);
+    rt_abandon(c);
+}
+
+/* --- the end ---------------------------------------------------------------------------------- */
 
 static void posts_that_wait_when_a_reactor_is_abandoned_are_called(void **state)
 {
     (void)state;
-    assert_int_equal(fill(a, 1), SLOTS);
-    for (uint64_t i = 0; i < 200; i++)
+    assert_int_equal(fill(a, 1), ROOM);
+    for (uint64_t i = 0; i < 150; i++)
         assert_int_equal(post_number(b, 1, 1000 + i), 0);
     rt_abandon(b);
-    assert_int_equal(arrived_count, SLOTS + 200);
+    assert_int_equal(arrived_count, ROOM + 150);
     struct plx_reactor_stats stats = stats_of(b);
-    assert_int_equal(stats.posts_in, SLOTS + 200);
+    assert_int_equal(stats.posts_in, ROOM + 150);
     assert_int_equal(stats.posts_lost, 0);
     b = NULL;
 }
@@ -319,6 +362,7 @@ static void abandoning_under_a_stream_of_posts_ends_and_counts_the_lost(void **s
 
 /* Called while `a` is ending. */
 static int late_rc;
+static int late_broadcast_rc;
 static void post_late(struct plx_reactor *here, const void *body)
 {
     (void)body;
@@ -330,8 +374,10 @@ static uint32_t count_turns(struct plx_poller *poller, void *ctx)
     (void)poller;
     unsigned *turns = ctx;
     /* The third is the first in which the reactor drains. */
-    if (++*turns == 3)
+    if (++*turns == 3) {
         late_rc = post_number(a, 1, 1);
+        late_broadcast_rc = broadcast_number(a, 1);
+    }
     return 0;
 }
 
@@ -342,12 +388,13 @@ static void post_of_an_ending_reactor_is_refused(void **state)
     unsigned turns = 0;
     plx_poller_arm(a, &poller, count_turns, &turns);
     /* So many posts that ending takes several turns. */
-    for (unsigned i = 0; i < SLOTS; i++)
+    for (unsigned i = 0; i < ROOM; i++)
         assert_int_equal(plx_mesh_post(a, 0, post_late, NULL, 0), 0);
     rt_abandon(a);
     a = NULL;
     assert_true(turns >= 3);
     assert_int_equal(late_rc, -ESHUTDOWN);
+    assert_int_equal(late_broadcast_rc, -ESHUTDOWN);
 }
 
 int main(void)
@@ -366,7 +413,9 @@ int main(void)
         CASE(post_to_oneself_in_a_full_ring_is_refused),
         CASE_ONE(post_before_the_peer_started_is_refused_and_counted),
         CASE(post_to_an_ended_peer_is_refused),
-        CASE(post_to_an_ended_peer_used_before_is_refused_once_its_ring_is_full),
+        CASE(post_to_an_ended_peer_used_before_is_refused_at_once),
+        CASE(broadcast_reaches_every_other_reactor_once),
+        CASE(broadcast_that_one_has_no_room_for_reaches_none),
         CASE(posts_that_wait_when_a_reactor_is_abandoned_are_called),
         CASE(abandoning_under_a_stream_of_posts_ends_and_counts_the_lost),
         CASE(post_of_an_ending_reactor_is_refused),
