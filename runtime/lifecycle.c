@@ -263,7 +263,7 @@ static bool posts_arrived(struct plx_reactor *r, struct plx__slot *slot)
            !plx__mesh_pending(&r->mesh);
 }
 
-/* What it waits for, for whoever names the one that keeps a stop waiting. Relaxed: numbers alone. */
+/* What it waits for, for whoever names the one that a stop waits for. Relaxed: numbers alone. */
 static void tell_calls(const struct plx_reactor *r, struct plx__slot *slot)
 {
     bool idle = r->io->in_flight == 0 && r->mesh.owed == 0;

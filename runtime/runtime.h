@@ -83,8 +83,9 @@ PLX_API int plx_runtime_wait(struct plx_runtime *runtime, uint64_t within_ns);
  * is in flight is cancelled and what was posted arrives; all is taken down. Streams get their
  * on_close. Adopted reactors take part while their threads poll them, and leave by
  * plx_reactor_abandon. Returns 0, or, up to a second after `within_ns`, -ETIMEDOUT when some
- * reactor did not come along in time: `diag` names it, the others have ended, and its memory is
- * never used again. Calling it twice is harmless.
+ * reactor did not come along in time: `diag` names it (one that owes answers to calls before those
+ * that wait for them), the others have ended, their calls to it being lost, and its memory is never
+ * used again. Calling it twice is harmless.
  */
 PLX_API int plx_runtime_stop(struct plx_runtime *runtime, uint64_t within_ns,
                              struct plx_diag *diag);
@@ -108,11 +109,11 @@ PLX_API PLX_MUST_CHECK int plx_reactor_adopt(struct plx_runtime *runtime, uint32
 /*
  * Ends an adopted reactor, on the thread that adopted it and not from a callback: cancels and
  * drains what is in flight, runs the callbacks due, sends home the blocks of its peers that wait
- * for it (peers that are not polled may keep it waiting), and takes the ring down. Its memory stays
- * until plx_runtime_destroy. Soon afterwards, when it clears the ring away, the kernel may
+ * for it, waits for the answers to its calls and to those it has taken (peers that are not polled may
+ * keep it waiting), and takes the ring down. Its memory stays until plx_runtime_destroy. Soon afterwards, when it clears the ring away, the kernel may
  * interrupt a blocking call of this thread (EINTR, in calls that are not begun again by themselves:
  * signal(7)). Returns 0, or -ETIMEDOUT when something did not end within `within_ns`: that memory
- * is then never reused or freed.
+ * is then never reused or freed, and its calls in flight have ended as PLX_CALL_LOST, in here.
  */
 PLX_API int plx_reactor_abandon(struct plx_reactor *reactor, uint64_t within_ns);
 

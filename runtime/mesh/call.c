@@ -11,10 +11,14 @@
 static int32_t result_of(enum plx_call_how how)
 {
     switch (how) {
-    case PLX_CALL_LATE: return -ETIMEDOUT;
-    case PLX_CALL_UNRUN: return -ESHUTDOWN;
-    case PLX_CALL_LOST: return -EOWNERDEAD;
-    case PLX_CALL_RAN: break;
+    case PLX_CALL_LATE:
+        return -ETIMEDOUT;
+    case PLX_CALL_UNRUN:
+        return -ESHUTDOWN;
+    case PLX_CALL_LOST:
+        return -EOWNERDEAD;
+    case PLX_CALL_RAN:
+        break;
     }
     return 0;
 }
@@ -28,8 +32,7 @@ bool plx__calls_end_one(struct plx__calls *calls, uint32_t to, enum plx_call_how
     if (call == NULL)
         return false;
     plx__calls_remove(calls, call);
-    const struct plx_call_event event = {
-        .result = result_of(how), .how = how, .answer = nothing};
+    const struct plx_call_event event = {.result = result_of(how), .how = how, .answer = nothing};
     call->done(call, &event, call->ctx);
     return true;
 }

@@ -16,21 +16,25 @@
  *                    whether it ran, runs or will run is not known, and what its body points to
  *                    must never be reused; -EOWNERDEAD
  *
- * Why an answer never fails, and two full rings do not wait for each other. The answers to A's calls
- * to B travel in the ring from B to A, with B's posts and B's own calls. That ring has S slots; B
- * finds slots free by an index that A publishes, and up to `lag` slots that A has consumed may not
- * be published yet. A has at most C calls to B in flight (its credits, which A counts alone). Of
- * the answers in the ring that A has not consumed, all but one belong to calls in flight: the one
- * is that whose completion A is in. B takes a slot for anything but an answer only when more than
- * K = C + lag + 1 are free.
- * Suppose that B finds no slot for an answer: S cells lie behind the published index. If all of them
- * are answers, at least S - lag of them are not consumed: more than C + 1, as S is more than K: a
- * contradiction. Else let k be the last that is none. When it was written more than K slots were
- * free, and the published index has not gone back since, so that at least K answers follow it. Of
- * these, consumed ones precede the others and are at most lag: C + 1 are not consumed. All but one
- * belong to calls in flight, and so does the one to be sent: C + 1 calls in flight, a contradiction.
- * So an answer is written at once, by whoever has one; nobody waits for room to give one. What
- * remains to be refused is a new request, which is its asker's to try again: -EAGAIN.
+ * Why an answer never fails, and two full rings do not wait for each other. The answers to A's
+ * calls to B travel in the ring from B to A, with B's posts and B's own calls. That ring has S
+ * slots; B finds slots free by an index that A publishes, and up to `lag` slots that A has consumed
+ * may not be published yet. A has at most C calls to B in flight (its credits, which A counts
+ * alone). Of the answers in the ring that A has not consumed, all but one belong to calls in
+ * flight: the one is that whose completion A is in. B takes a slot for anything but an answer only
+ * when more than K = C + lag + 1 are free.
+ *
+ * Suppose that B finds no slot for an answer: S cells lie
+ * behind the published index. If all of them are answers, at least S - lag of them are not
+ * consumed: more than C + 1, as S is more than K: a contradiction. Else let k be the last that is
+ * none. When it was written more than K slots were free, and the published index has not gone back
+ * since, so that at least K answers follow it. Of these, consumed ones precede the others and are
+ * at most lag: C + 1 are not consumed. All but one belong to calls in flight, and so does the one
+ * to be sent: C + 1 calls in flight, a contradiction.
+ *
+ * So an answer is written at once, by whoever
+ * has one; nobody waits for room to give one. What remains to be refused is a new request, which is
+ * its asker's to try again: -EAGAIN.
  *
  * The end. From the first phase of a stop on, new calls are refused. In the second, calls that a
  * reactor finds waiting are answered unrun, it waits for the answers it awaits and for those it

@@ -153,10 +153,10 @@ struct plx__mesh {
     uint32_t producers;                 /* reactors and ports */
     uint32_t index;                     /* this one */
     uint32_t credits;
-    uint32_t kept;                      /* slots of each ring that only answers may use */
-    bool announced;                     /* peers write news, too many to look at each one's ring */
-    bool rotates;                       /* the rings are so large that news may hide some */
-    PLX_ATOMIC(uint32_t) ports;         /* any port has a ring into here; set by its thread */
+    uint32_t kept;              /* slots of each ring that only answers may use */
+    bool announced;             /* peers write news, too many to look at each one's ring */
+    bool rotates;               /* the rings are so large that news may hide some */
+    PLX_ATOMIC(uint32_t) ports; /* any port has a ring into here; set by its thread */
     /* The owner's. */
     uint32_t ended_known;  /* of `ended`, when roads were last looked through */
     uint32_t ended_served; /* of `ended`, when calls were last looked through */

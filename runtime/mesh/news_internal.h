@@ -27,8 +27,8 @@
  *    need the byte's store to be a release and its load an acquire: having looked in vain it would
  *    hold the news to be old.
  *
- * A consumer that goes to sleep must look at the queues themselves, since a byte may still be on its
- * way.
+ * A consumer that goes to sleep must look at the queues themselves, since a byte may still be on
+ * its way.
  */
 #ifndef POLLUX_NEWS_INTERNAL_H
 #define POLLUX_NEWS_INTERNAL_H

@@ -29,6 +29,21 @@ static struct plx_reactor *seen_at;
 static unsigned seen_count;
 static char buffer[64];
 
+/*
+ * What did not end is never freed. That it stays reachable tells a leak detector that it is meant;
+ * a static table that nobody reads would be optimised away.
+ */
+extern struct plx_runtime *lost_remotes[4];
+struct plx_runtime *lost_remotes[4];
+static unsigned lost_count;
+static bool loses; /* the case leaves a reactor that did not end */
+
+static void lose(struct plx_runtime *rt)
+{
+    plx_runtime_destroy(rt);
+    lost_remotes[lost_count++ % 4] = rt;
+}
+
 static int set_up_on(const char *words)
 {
     memset(&remote, 0, sizeof(remote));
@@ -58,7 +73,11 @@ static int tear_down(void **state)
         rt_abandon(a);
     if (b != NULL)
         rt_abandon(b);
-    plx_runtime_destroy(runtime);
+    if (loses)
+        lose(runtime);
+    else
+        plx_runtime_destroy(runtime);
+    loses = false;
     close(pair[0]);
     close(pair[1]);
     return 0;
@@ -178,8 +197,8 @@ static struct plx_call_token tokens[CREDITS];
 static unsigned token_count;
 static unsigned end_count;
 
-static int32_t later(struct plx_reactor *here, const struct plx_call_token *token,
-                     const void *body, void *answer)
+static int32_t later(struct plx_reactor *here, const struct plx_call_token *token, const void *body,
+                     void *answer)
 {
     (void)here;
     (void)body;
@@ -302,6 +321,7 @@ static void remote_op_on_one_that_is_given_up_is_lost(void **state)
     /* It keeps what it owes, and cannot end. */
     b->mesh.owed++;
     assert_int_equal(plx_reactor_abandon(b, 1000000), -ETIMEDOUT);
+    loses = true;
     b = NULL;
     RT_TURN_UNTIL(a, seen_count == 1);
     assert_true(seen.result == -EOWNERDEAD || seen.result == -ECANCELED);

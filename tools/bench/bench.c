@@ -91,7 +91,7 @@ static int parse(struct request *request, int argc, char **argv)
         .details = "names\n"
                    "  c2c    round trip of a cache line, for each pair of cores\n"
                    "  ring   queue from one thread to one other: round trip, time per item\n"
-                   "  mesh   posts between two reactors\n"
+                   "  mesh   posts and calls between two reactors\n"
                    "  uring  submitting, an idle turn, completions, cancelling, round trips\n"
                    "  tcp    echo over loopback: round trip, and rate with 1, 50, 300 connections\n"
                    "  pool   buffers taken and given back, beside malloc, mimalloc and jemalloc\n"

@@ -10,6 +10,8 @@ const struct plx_bench_budget plx_bench_budgets[] = {
     {"ring", "rtt_8B", "pollux/cells", "raw", 1.20},
     {"ring", "rtt_8B", "pollux/cells", "ck", 1.00},
     {"ring", "items_48B_1024", "pollux/cells", "ck", 1.00},
+    {"mesh", "rtt_call_8B", "pollux", "pollux/cells", 2.00},
+    {"mesh", "idle_turn_4", "pollux", NULL, 60},
     {"uring", "publish_1", "pollux", "liburing", 1.10},
     {"uring", "publish_32", "pollux", NULL, 40},
     {"uring", "idle_turn", "pollux", NULL, 60},

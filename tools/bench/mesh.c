@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Posts between two reactors, beside the cells that carry them and the bare line. */
+/* Posts and calls between two reactors, beside the cells that carry them and the bare line. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -23,6 +23,8 @@ struct mesh {
     /* The bench thread's. */
     uint64_t sent PLX_ALIGNED(2 * PLX_CACHE_LINE);
     uint64_t answer;
+    struct plx_call call;
+    uint32_t batch; /* posts between two turns of the sender; 0: none but when the ring is full */
     /* The peer thread's. */
     uint64_t taken PLX_ALIGNED(2 * PLX_CACHE_LINE);
     uint64_t wrong;
@@ -95,6 +97,59 @@ static int rtt_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag *d
     }
 }
 
+/* --- a call ---------------------------------------------------------------------------------- */
+
+static int32_t answer_call(struct plx_reactor *here, const struct plx_call_token *token,
+                           const void *body, void *answer)
+{
+    (void)here;
+    (void)token;
+    *(uint64_t *)answer = *(const uint64_t *)body;
+    return 0;
+}
+
+static void end_call(struct plx_call *call, const struct plx_call_event *event, void *ctx)
+{
+    struct mesh *mesh = ctx;
+    (void)call;
+    mesh->answer = event->how == PLX_CALL_RAN ? *(const uint64_t *)event->answer : UINT64_MAX;
+}
+
+static int call_and_wait(struct plx_bench_slice *slice, struct mesh *mesh, struct plx_diag *diag)
+{
+    uint64_t last = mesh->answer;
+    mesh->sent++;
+    int rc = plx_mesh_call(mesh->here, &mesh->call, mesh->there_index, answer_call, &mesh->sent,
+                           sizeof(mesh->sent), end_call, mesh);
+    if (rc != 0)
+        return plx_diag_set(diag, rc, "plx_mesh_call", "refused with none in flight");
+    for (uint32_t turns = 0; mesh->answer == last;) {
+        if (plx_reactor_poll(mesh->here) == 0)
+            plx_reactor_idle(mesh->here);
+        if (++turns % TURNS == 0 && plx_bench_in_vain(slice))
+            return plx_diag_set(diag, -ETIMEDOUT, "plx_mesh_call", "no answer");
+    }
+    if (mesh->answer != mesh->sent)
+        return plx_diag_set(diag, -EPROTO, "plx_mesh_call", "another number came back");
+    return 0;
+}
+
+static int call_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    uint64_t before = plx_ticks();
+    while (before < slice->end_ticks) {
+        for (uint32_t i = 0; i < PLX_BENCH_TRIPS; i++) {
+            int rc = call_and_wait(slice, ctx, diag);
+            if (rc != 0)
+                return rc;
+        }
+        uint64_t now = plx_ticks();
+        plx_bench_sample(slice, now - before);
+        before = now;
+    }
+    return 0;
+}
+
 /* --- one way --------------------------------------------------------------------------------- */
 
 static void take_item(struct plx_reactor *here, const void *body)
@@ -121,6 +176,8 @@ static int items_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *
             }
             if (rc != 0)
                 return plx_diag_set(diag, rc, "plx_mesh_post", "refused");
+            if (mesh->batch != 0 && (i + 1) % mesh->batch == 0)
+                (void)plx_reactor_poll(mesh->here);
         }
         uint64_t now = plx_ticks();
         plx_bench_sample(slice, now - before);
@@ -194,24 +251,78 @@ static int open_mesh(struct plx_bench *bench, struct mesh *mesh, struct plx_diag
     return rc;
 }
 
-int plx_bench_mesh(struct plx_bench *bench)
+static int measure_trips(struct plx_bench *bench, struct mesh *mesh, const char *missing)
 {
-    static struct mesh mesh;
-    struct plx_diag diag;
-    const struct plx_bench_case rtt = {
+    const struct plx_bench_case post = {
         .bench = "mesh",
         .name = "rtt_post_8B",
         .what = "a post of 8 bytes to the other reactor, and one back",
         .block = PLX_BENCH_TRIPS,
         .two_cores = true,
     };
-    const struct plx_bench_case items = {
+    const struct plx_bench_case call = {
         .bench = "mesh",
-        .name = "items_post_48B",
-        .what = "posts of 48 bytes to the other reactor",
-        .block = PLX_BENCH_ITEMS,
+        .name = "rtt_call_8B",
+        .what = "a call of a function on the other reactor, 8 bytes there and back",
+        .block = PLX_BENCH_TRIPS,
         .two_cores = true,
     };
+    struct plx_bench_subject subjects[] = {
+        {.name = "pollux",
+         .run = rtt_run,
+         .peer = rtt_peer,
+         .ctx = mesh,
+         .missing = missing,
+         .mem_node = -1},
+        plx_bench_cells_rtt(bench, SLOTS),
+        plx_bench_raw_rtt(bench),
+    };
+    int rc = plx_bench_measure(bench, &post, subjects, 3);
+    subjects[0].run = call_run;
+    return rc == 0 ? plx_bench_measure(bench, &call, subjects, 3) : rc;
+}
+
+static int measure_items(struct plx_bench *bench, struct mesh *mesh, const char *missing)
+{
+    static const struct {
+        uint32_t batch;
+        const char *name;
+        const char *what;
+    } cases[] = {
+        {0, "items_post_48B", "posts of 48 bytes to the other reactor"},
+        {1, "items_post_turn_1", "the same with a turn of the sender after each"},
+        {8, "items_post_turn_8", "the same with a turn of the sender after 8"},
+        {32, "items_post_turn_32", "the same with a turn of the sender after 32"},
+    };
+    const struct plx_bench_subject subjects[] = {
+        {.name = "pollux",
+         .run = items_run,
+         .peer = items_peer,
+         .ctx = mesh,
+         .missing = missing,
+         .mem_node = -1},
+        plx_bench_cells_items(bench, SLOTS),
+    };
+    mesh->sent = 0;
+    int rc = 0;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]) && rc == 0; i++) {
+        const struct plx_bench_case what = {
+            .bench = "mesh",
+            .name = cases[i].name,
+            .what = cases[i].what,
+            .block = PLX_BENCH_ITEMS,
+            .two_cores = true,
+        };
+        mesh->batch = cases[i].batch;
+        rc = plx_bench_measure(bench, &what, subjects, cases[i].batch == 0 ? 2 : 1);
+    }
+    return rc;
+}
+
+int plx_bench_mesh(struct plx_bench *bench)
+{
+    static struct mesh mesh;
+    struct plx_diag diag;
     const char *missing = NULL;
     bool opened = false;
     if (plx_bench_has_two(bench)) {
@@ -221,30 +332,10 @@ int plx_bench_mesh(struct plx_bench *bench)
             missing = "the reactors could not be opened";
         }
     }
-    const struct plx_bench_subject rtts[] = {
-        {.name = "pollux",
-         .run = rtt_run,
-         .peer = rtt_peer,
-         .ctx = &mesh,
-         .missing = missing,
-         .mem_node = -1},
-        plx_bench_cells_rtt(bench, SLOTS),
-        plx_bench_raw_rtt(bench),
-    };
-    int rc = plx_bench_measure(bench, &rtt, rtts, 3);
-    mesh.sent = 0;
-    const struct plx_bench_subject one_ways[] = {
-        {.name = "pollux",
-         .run = items_run,
-         .peer = items_peer,
-         .ctx = &mesh,
-         .missing = missing,
-         .mem_node = -1},
-        plx_bench_cells_items(bench, SLOTS),
-    };
+    int rc = measure_trips(bench, &mesh, missing);
     if (rc == 0)
-        rc = plx_bench_measure(bench, &items, one_ways, 2);
+        rc = measure_items(bench, &mesh, missing);
     if (opened)
         close_mesh(bench, &mesh);
-    return rc;
+    return rc == 0 ? plx_bench_mesh_idle(bench) : rc;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Two reactors and two ports, on four threads, call and post to each other in bursts drawn from a
- * seed; some calls are answered at once, some later and in another order, some have deadlines. Every
- * answer is checked where it arrives, and each call ends once, also when all is stopped in the
- * middle. POLLUX_TEST_SEED repeats a run, POLLUX_TEST_SOAK makes it long.
+ * seed; some calls are answered at once, some later and in another order, some have deadlines.
+ * Every answer is checked where it arrives, and each call ends once, also when all is stopped in
+ * the middle. POLLUX_TEST_SEED repeats a run, POLLUX_TEST_SOAK makes it long.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -87,8 +87,8 @@ static int32_t mix(uint64_t number)
 
 /* --- on the target ---------------------------------------------------------------------------- */
 
-static int32_t serve(struct plx_reactor *here, const struct plx_call_token *token,
-                     const void *body, void *answer)
+static int32_t serve(struct plx_reactor *here, const struct plx_call_token *token, const void *body,
+                     void *answer)
 {
     struct side *side = &sides[plx_reactor_index(here)];
     uint64_t number;
@@ -160,8 +160,8 @@ static bool ask(struct side *side, uint32_t to)
     one->call.not_after_ns = draw(side) % 8 == 0 ? rt_now_ns() + draw(side) % 20000 : 0;
     int rc = side->port != NULL ? plx_port_call(side->port, &one->call, to, serve, &one->number,
                                                 sizeof(one->number), end, side)
-                                : plx_mesh_call(side->reactor, &one->call, to, serve,
-                                                &one->number, sizeof(one->number), end, side);
+                                : plx_mesh_call(side->reactor, &one->call, to, serve, &one->number,
+                                                sizeof(one->number), end, side);
     if (rc == 0)
         count(&side->made);
     else if (rc == -EAGAIN)
@@ -174,9 +174,8 @@ static bool ask(struct side *side, uint32_t to)
 static bool post(struct side *side, uint32_t to)
 {
     const uint64_t body[2] = {(uint64_t)(side - sides), side->next[to]};
-    int rc = side->port != NULL
-                 ? plx_port_post(side->port, to, take_post, body, sizeof(body))
-                 : plx_mesh_post(side->reactor, to, take_post, body, sizeof(body));
+    int rc = side->port != NULL ? plx_port_post(side->port, to, take_post, body, sizeof(body))
+                                : plx_mesh_post(side->reactor, to, take_post, body, sizeof(body));
     if (rc == 0)
         side->next[to]++;
     return rc == 0;

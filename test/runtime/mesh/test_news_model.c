@@ -24,9 +24,9 @@
 
 /* How the consumer remembers what it has looked at. */
 enum memory_of {
-    CELLS_SEEN,    /* as it is: the number of cells consumed */
-    BYTE_RELAXED,  /* a copy of the byte, which orders nothing */
-    BYTE_EXACT     /* a copy of the byte, stored with release and loaded with acquire */
+    CELLS_SEEN,   /* as it is: the number of cells consumed */
+    BYTE_RELAXED, /* a copy of the byte, which orders nothing */
+    BYTE_EXACT    /* a copy of the byte, stored with release and loaded with acquire */
 };
 
 struct scenario {
@@ -43,8 +43,8 @@ struct scenario {
     uint8_t copy[PRODUCERS];
 };
 
-static unsigned char memory[PRODUCERS][sizeof(struct plx_cells) + SLOTS * PLX_CACHE_LINE]
-    PLX_ALIGNED(PLX_CACHE_LINE);
+static unsigned char memory[PRODUCERS][sizeof(struct plx_cells) +
+                                       SLOTS * PLX_CACHE_LINE] PLX_ALIGNED(PLX_CACHE_LINE);
 static struct plx__news news;
 static struct plx__seen seen;
 
@@ -74,8 +74,7 @@ static void produce(struct scenario *s, unsigned i)
         plx_cells_commit(s->q[i]);
         s->sent[i]++;
         if (s->remembers == BYTE_EXACT)
-            plx_store_release(plx__news_byte(&news, i),
-                              (uint8_t)plx_load_relaxed(&s->q[i]->tail));
+            plx_store_release(plx__news_byte(&news, i), (uint8_t)plx_load_relaxed(&s->q[i]->tail));
         else
             plx__news_tell(plx__news_byte(&news, i), s->q[i]);
     }
@@ -142,10 +141,16 @@ static struct scenario scenarios[] = {
     {.name = "one producer", .posts = {3, 0}, .looks = 2, .right = true},
     {.name = "two producers", .posts = {2, 1}, .looks = 1, .right = true},
     {.name = "the bytes go round", .first = 254, .posts = {3, 0}, .looks = 2, .right = true},
-    {.name = "a copy of the byte, relaxed", .remembers = BYTE_RELAXED, .posts = {2, 0},
-     .looks = 2, .right = false},
-    {.name = "a copy of the byte, released and acquired", .remembers = BYTE_EXACT,
-     .posts = {2, 0}, .looks = 2, .right = true},
+    {.name = "a copy of the byte, relaxed",
+     .remembers = BYTE_RELAXED,
+     .posts = {2, 0},
+     .looks = 2,
+     .right = false},
+    {.name = "a copy of the byte, released and acquired",
+     .remembers = BYTE_EXACT,
+     .posts = {2, 0},
+     .looks = 2,
+     .right = true},
 };
 
 #define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))

@@ -28,6 +28,21 @@ static struct plx_call calls[CREDITS + 2];
 static struct plx_call_token tokens[CREDITS + 2];
 static unsigned token_count;
 
+/*
+ * What did not end is never freed. That it stays reachable tells a leak detector that it is meant;
+ * a static table that nobody reads would be optimised away.
+ */
+extern struct plx_runtime *lost_ports[4];
+struct plx_runtime *lost_ports[4];
+static unsigned lost_count;
+static bool loses; /* the case leaves a reactor that did not end */
+
+static void lose(struct plx_runtime *rt)
+{
+    plx_runtime_destroy(rt);
+    lost_ports[lost_count++ % 4] = rt;
+}
+
 static int set_up_words(const char *words)
 {
     arrived_count = 0;
@@ -54,7 +69,11 @@ static int tear_down(void **state)
         rt_abandon(a);
     if (b != NULL)
         rt_abandon(b);
-    plx_runtime_destroy(runtime);
+    if (loses)
+        lose(runtime);
+    else
+        plx_runtime_destroy(runtime);
+    loses = false;
     return 0;
 }
 
@@ -69,8 +88,8 @@ static int post_number(struct plx_port *from, uint32_t to, uint64_t number)
     return plx_port_post(from, to, arrive, &number, sizeof(number));
 }
 
-static int32_t twice(struct plx_reactor *here, const struct plx_call_token *token,
-                     const void *body, void *answer)
+static int32_t twice(struct plx_reactor *here, const struct plx_call_token *token, const void *body,
+                     void *answer)
 {
     (void)here;
     (void)token;
@@ -78,8 +97,8 @@ static int32_t twice(struct plx_reactor *here, const struct plx_call_token *toke
     return 7;
 }
 
-static int32_t later(struct plx_reactor *here, const struct plx_call_token *token,
-                     const void *body, void *answer)
+static int32_t later(struct plx_reactor *here, const struct plx_call_token *token, const void *body,
+                     void *answer)
 {
     (void)here;
     (void)body;
@@ -274,6 +293,7 @@ static void ports_calls_to_a_reactor_that_was_given_up_are_lost(void **state)
     assert_int_equal(ask(port, 1, 0, later), 0);
     plx_reactor_poll(b);
     assert_int_equal(plx_reactor_abandon(b, 1000000), -ETIMEDOUT);
+    loses = true;
     b = NULL;
     assert_int_equal(plx_port_poll(port), 1);
     assert_int_equal(last_end.how, PLX_CALL_LOST);
@@ -313,7 +333,8 @@ static void ports_of_none_are_refused(void **state)
 static void port_on_a_node_that_cannot_be_bound_is_an_error(void **state)
 {
     (void)state;
-    static const struct plx_machine_cpu cpus[] = {{.cpu = 0, .core = 0, .node = 7, .allowed = true}};
+    static const struct plx_machine_cpu cpus[] = {
+        {.cpu = 0, .core = 0, .node = 7, .allowed = true}};
     static const struct plx_machine_node nodes[] = {
         {.node = 7, .cpu_count = 1, .memory_bytes = (uint64_t)4 << 30, .allowed = true},
     };
