@@ -210,7 +210,7 @@ struct plx__mesh *plx__reactor_mesh(struct plx_reactor *r)
 
 uint64_t plx__reactor_clock_ns(struct plx_reactor *r)
 {
-    return r->io->ops->clock_ns(r->io);
+    return plx_reactor_now_ns(r);
 }
 
 int plx_group_create(struct plx_reactor *r, uint32_t count, uint32_t bytes, uint16_t *out)

@@ -104,7 +104,7 @@ static void cancel_answered(struct plx_call *call, const struct plx_call_event *
 int plx_op_submit_on(struct plx_reactor *from, struct plx_remote *remote, uint32_t to,
                      struct plx_op *op)
 {
-    if (PLX_UNLIKELY((op->flags & PLX_MULTISHOT) != 0))
+    if (PLX_UNLIKELY((op->flags & PLX_MULTISHOT) != 0 || op->code == PLX_OP_READ_GROUP))
         return -EINVAL;
     PLX_ASSERT(!remote->call.in_flight && !remote->cancel.in_flight);
     remote->op = op;

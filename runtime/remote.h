@@ -45,14 +45,16 @@ struct plx_remote {
 /*
  * Submits `op` on reactor `to`. Its callback gets exactly one event, on this reactor in a later
  * turn, with the op's result and flags.
- * Shapes: single-shot ops only. `to` may be this reactor. Of an op that gives a first event and a
+ * Shapes: single-shot ops that name their buffers: one taken from a group would be the target's to
+ * release. `to` may be this reactor. Of an op that gives a first event and a
  * terminal one (a send whose buffer comes back later) the event has the first one's result and
  * comes with the terminal one. Deadline: with `call.not_after_ns` set the op is not begun later
  * than that: -ETIMEDOUT. Cost: hot; a message there and one back, and the op's line moves with
- * them. Errors, nothing having been taken: -EINVAL multishot, or no reactor `to`; -EAGAIN and
- * -ESHUTDOWN as of plx_mesh_call. In the event, beside the op's own: what plx_op_submit answered
- * there (-EAGAIN its ring is full, -EBADF, -EOPNOTSUPP); -ESHUTDOWN it was stopping, or has ended;
- * -EOWNERDEAD it was given up, and may still carry the op out: that memory must never be reused.
+ * them. Errors, nothing having been taken: -EINVAL multishot, a buffer from a group, or no reactor
+ * `to`; -EAGAIN and -ESHUTDOWN as of plx_mesh_call. In the event, beside the op's own: what
+ * plx_op_submit answered there (-EAGAIN its ring is full, -EBADF, -EOPNOTSUPP); -ESHUTDOWN it was
+ * stopping, or has ended; -EOWNERDEAD it was given up, and may still carry the op out: that memory
+ * must never be reused.
  */
 PLX_API PLX_MUST_CHECK int plx_op_submit_on(struct plx_reactor *from, struct plx_remote *remote,
                                             uint32_t to, struct plx_op *op);

@@ -109,11 +109,12 @@ PLX_API PLX_MUST_CHECK int plx_reactor_adopt(struct plx_runtime *runtime, uint32
 /*
  * Ends an adopted reactor, on the thread that adopted it and not from a callback: cancels and
  * drains what is in flight, runs the callbacks due, sends home the blocks of its peers that wait
- * for it, waits for the answers to its calls and to those it has taken (peers that are not polled may
- * keep it waiting), and takes the ring down. Its memory stays until plx_runtime_destroy. Soon afterwards, when it clears the ring away, the kernel may
- * interrupt a blocking call of this thread (EINTR, in calls that are not begun again by themselves:
- * signal(7)). Returns 0, or -ETIMEDOUT when something did not end within `within_ns`: that memory
- * is then never reused or freed, and its calls in flight have ended as PLX_CALL_LOST, in here.
+ * for it, waits for the answers to its calls and to those it has taken (peers that are not polled
+ * may keep it waiting), and takes the ring down. Its memory stays until plx_runtime_destroy. Soon
+ * afterwards, when it clears the ring away, the kernel may interrupt a blocking call of this thread
+ * (EINTR, in calls that are not begun again by themselves: signal(7)). Returns 0, or -ETIMEDOUT
+ * when something did not end within `within_ns`: that memory is then never reused or freed, and
+ * its calls in flight have ended as PLX_CALL_LOST, in here.
  */
 PLX_API int plx_reactor_abandon(struct plx_reactor *reactor, uint64_t within_ns);
 

@@ -252,9 +252,9 @@ static void turn_with_many_completions_delivers_a_batch(void **state)
 static void turn_with_many_own_posts_calls_a_share(void **state)
 {
     (void)state;
-    for (unsigned i = 0; i < 200; i++)
+    for (unsigned i = 0; i < 150; i++)
         assert_int_equal(plx_mesh_post(reactor, 0, on_post, NULL, 0), 0);
-    for (unsigned left = 200; left != 0;) {
+    for (unsigned left = 150; left != 0;) {
         unsigned share = left < PLX__TURN_POSTS_MAX ? left : PLX__TURN_POSTS_MAX;
         clear_trace();
         assert_int_equal(plx_reactor_poll(reactor), share);
@@ -262,7 +262,7 @@ static void turn_with_many_own_posts_calls_a_share(void **state)
         left -= share;
     }
     assert_int_equal(plx_reactor_poll(reactor), 0);
-    assert_int_equal(stats_of(reactor).posts_in, 200);
+    assert_int_equal(stats_of(reactor).posts_in, 150);
 }
 
 /* --- whose turn it is ------------------------------------------------------------------------- */

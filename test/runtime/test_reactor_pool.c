@@ -201,8 +201,8 @@ static void frees_to_a_home_that_has_ended_are_dropped(void **state)
         plx_pool_release(plx_reactor_pool(away), blocks[i]);
     assert_true(waiting(plx_reactor_pool(away)) > 0);
     rt_abandon(home);
-    /* What was in the ring is home. */
-    assert_true(remote_frees(plx_reactor_pool(home)) >= 60);
+    /* What was in the ring is home: five eighths of it are for other things than answers. */
+    assert_true(remote_frees(plx_reactor_pool(home)) >= 40);
     for (unsigned i = 80; i < MANY; i++)
         plx_pool_release(plx_reactor_pool(away), blocks[i]);
     /* And nobody waits for the rest, so the end comes at once. */

@@ -139,6 +139,8 @@ static void remote_multishot_or_nowhere_is_refused(void **state)
     (void)state;
     plx_op_accept(&op, pair[0], 0, PLX_MULTISHOT, see, &seen);
     assert_int_equal(plx_op_submit_on(a, &remote, 1, &op), -EINVAL);
+    plx_op_read_group(&op, pair[0], 0, 16, 0, see, &seen);
+    assert_int_equal(plx_op_submit_on(a, &remote, 1, &op), -EINVAL);
     plx_op_nop(&op, see, &seen);
     assert_int_equal(plx_op_submit_on(a, &remote, 2, &op), -EINVAL);
     /* It is as it was. */
