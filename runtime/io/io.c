@@ -319,8 +319,12 @@ static PLX_COLD int32_t close_cancelled(struct plx__io *io, int fd)
     return io->net->close(fd);
 }
 
-static inline void finish(struct plx__io *io, struct plx_op *op)
+PLX_STATIC_ASSERT(PLX_EV_RELEASED == PLX_ZERO_COPY >> 1, "see finish");
+
+/* The last event of an op. With that of a zero-copy send its memory is the caller's again. */
+static inline void finish(struct plx__io *io, struct plx_op *op, struct plx_event *event)
 {
+    event->flags |= (uint16_t)((op->flags & PLX_ZERO_COPY) >> 1);
     if ((op->state & PLX__OP_NAMES_FD) != 0) {
         io->fd_uses[op->fd]--;
     } else if (op->code == PLX_OP_CLOSE) {
@@ -341,7 +345,7 @@ uint32_t plx__io_poll(struct plx__io *io)
         if (PLX_UNLIKELY(op->code == PLX_OP_CLOSE && batch[i].event.result == -ECANCELED))
             batch[i].event.result = close_cancelled(io, op->fd);
         if (PLX_LIKELY((batch[i].event.flags & PLX_EV_MORE) == 0))
-            finish(io, op);
+            finish(io, op, &batch[i].event);
         op->fn(op, &batch[i].event, op->ctx);
     }
     if (PLX_UNLIKELY(io->closing != NULL))

@@ -30,7 +30,8 @@
 /* Completions that one turn delivers at the most. */
 #define PLX__BATCH_MAX 128u
 
-/* Marks in the upper bits of an op's state byte; the low three hold enum plx_op_state. */
+/* Marks in the upper bits of an op's state byte; the low three hold enum plx_op_state, the top two
+ * are the backend's own. */
 #define PLX__OP_STATE_MASK  7u
 #define PLX__OP_CANCEL_LATE (1u << 3) /* its cancel waits for room in the ring */
 #define PLX__OP_NAMES_FD    (1u << 4) /* counted in fd_uses */
@@ -114,7 +115,7 @@ struct plx__io_ops {
 
 /* What degraded, in the order of finding it: told once to the log and kept for plx_reactor_explain.
  */
-#define PLX__IO_NOTES_MAX 12
+#define PLX__IO_NOTES_MAX 20
 struct plx__io_note {
     char text[160];
 };
@@ -230,6 +231,24 @@ static inline void *plx__group_lend(struct plx__group *group, uint16_t id)
     group->out[id / 64] |= (uint64_t)1 << (id % 64);
     group->lent++;
     return group->blocks[id];
+}
+
+/* What each buffer of a PLX_OP_RECVMSG_GROUP keeps before a message's bytes. */
+static inline size_t plx__message_rooms(const struct msghdr *msg)
+{
+    return sizeof(struct plx_datagram_head) + msg->msg_namelen + msg->msg_controllen;
+}
+
+/*
+ * Whether the rooms that a PLX_OP_RECVMSG_GROUP asks for leave a byte for the message. No address
+ * is larger than a sockaddr_storage; a "negative" length is a large one.
+ */
+static inline bool plx__message_fits(const struct plx__group *group, const struct plx_op *op)
+{
+    const struct msghdr *msg = op->mem.msg;
+    return (op->flags & PLX_MULTISHOT) != 0 &&
+           msg->msg_namelen <= sizeof(struct sockaddr_storage) &&
+           msg->msg_controllen <= group->bytes && plx__message_rooms(msg) < group->bytes;
 }
 
 /*

@@ -218,13 +218,17 @@ static inline enum plx_op_state plx_op_state(const struct plx_op *op)
 /*
  * Makes ops on `fd` cheaper on backends that can (PLX_CAP_REGISTERED_FILES): the kernel looks the
  * file up once, here. For descriptors that live long: a listener, a journal, a feed. The ops stay
- * the same. plx_op_close ends it. Affinity: owner. Cost: set-up; a system call. Errors: -EBADF;
- * -ENOSPC more than the table holds; -EOPNOTSUPP this backend looks up every time, which is no
- * harm; -EBUSY an op names `fd` now, or it is registered.
+ * the same. plx_op_close ends it; before Linux 6.4 the kernel may take a second more to let go of
+ * the file, and the peer to see its end. Shapes: numbers below 4096 and the soft limit of
+ * descriptors at start. Affinity: owner. Cost: set-up; a system call. Errors: -EBADF; -ENOSPC a
+ * number above the table; -EOPNOTSUPP this backend looks up every time, which is no harm; -EBUSY an
+ * op names `fd` now, or it is registered.
  */
 PLX_API int plx_fd_register(struct plx_reactor *reactor, int fd);
 
-/* Undoes it, leaving `fd` open. Errors: -ENOENT it is not registered; -EBUSY an op names it. */
+/* Undoes it, leaving `fd` open. Errors: -EBADF; -ENOENT it is not registered; -EBUSY an op names
+ * it.
+ */
 PLX_API int plx_fd_unregister(struct plx_reactor *reactor, int fd);
 
 PLX_EXTERN_C_END

@@ -77,10 +77,58 @@ static inline uint16_t kept_buffer(const struct plx_op *op)
     return (uint16_t)((uint32_t)op->result >> 16);
 }
 
+/* A bit for each code whose ops get their buffer from a group. */
+#define GROUP_CODES (1u << PLX_OP_READ_GROUP | 1u << PLX_OP_RECV_GROUP | 1u << PLX_OP_RECVMSG_GROUP)
+PLX_STATIC_ASSERT(PLX_OP_CODE_COUNT <= 32, "a bit for each code");
+
 static inline bool takes_from_group(const struct plx_op *op)
 {
-    return op->code == PLX_OP_RECV_GROUP || op->code == PLX_OP_READ_GROUP;
+    return (GROUP_CODES >> op->code & 1u) != 0;
 }
+
+/*
+ * What becomes of an op. Descriptor, offset, address, length, argument and flags go over as they
+ * are: the kernel has one place for the flags of all opcodes, and what an op does not use is zero.
+ */
+struct recipe {
+    uint8_t opcode;
+    bool takes_file; /* may name its descriptor as a registered one */
+    uint16_t more;   /* the flags with which fill_more has a say; ALWAYS: on each */
+    uint32_t arg;    /* always added to the op's */
+};
+
+#define ALWAYS 0x8000u
+
+PLX_STATIC_ASSERT(PLX_FSYNC_DATA == IORING_FSYNC_DATASYNC, "an op's argument is the entry's");
+PLX_STATIC_ASSERT(offsetof(struct io_uring_sqe, msg_flags) ==
+                          offsetof(struct io_uring_sqe, fsync_flags) &&
+                      offsetof(struct io_uring_sqe, msg_flags) ==
+                          offsetof(struct io_uring_sqe, statx_flags),
+                  "one place for the flags of all opcodes");
+
+static const struct recipe recipes[PLX_OP_CODE_COUNT] = {
+    [PLX_OP_NOP] = {IORING_OP_NOP, false, 0, 0},
+    [PLX_OP_READ] = {IORING_OP_READ, true, ALWAYS, 0},
+    [PLX_OP_WRITE] = {IORING_OP_WRITE, true, ALWAYS, 0},
+    [PLX_OP_READV] = {IORING_OP_READV, true, 0, 0},
+    [PLX_OP_WRITEV] = {IORING_OP_WRITEV, true, 0, 0},
+    [PLX_OP_READ_GROUP] = {IORING_OP_READ, true, ALWAYS, 0},
+    [PLX_OP_FSYNC] = {IORING_OP_FSYNC, true, 0, 0},
+    [PLX_OP_FALLOCATE] = {IORING_OP_FALLOCATE, true, ALWAYS, 0},
+    [PLX_OP_OPENAT] = {IORING_OP_OPENAT, false, 0, O_CLOEXEC},
+    [PLX_OP_STATX] = {IORING_OP_STATX, false, 0, 0},
+    [PLX_OP_RECV] = {IORING_OP_RECV, true, 0, 0},
+    [PLX_OP_RECV_GROUP] = {IORING_OP_RECV, true, ALWAYS, 0},
+    [PLX_OP_RECVMSG] = {IORING_OP_RECVMSG, true, 0, 0},
+    [PLX_OP_RECVMSG_GROUP] = {IORING_OP_RECVMSG, true, ALWAYS, 0},
+    [PLX_OP_SEND] = {IORING_OP_SEND, true, PLX_ZERO_COPY, MSG_NOSIGNAL},
+    [PLX_OP_SENDMSG] = {IORING_OP_SENDMSG, true, PLX_ZERO_COPY, MSG_NOSIGNAL},
+    [PLX_OP_ACCEPT] = {IORING_OP_ACCEPT, true, PLX_MULTISHOT, 0},
+    [PLX_OP_CONNECT] = {IORING_OP_CONNECT, true, ALWAYS, 0},
+    [PLX_OP_SHUTDOWN] = {IORING_OP_SHUTDOWN, true, ALWAYS, 0},
+    [PLX_OP_POLL] = {IORING_OP_POLL_ADD, true, 0, 0},
+    [PLX_OP_CLOSE] = {IORING_OP_CLOSE, false, ALWAYS, 0},
+};
 
 /* Lets the kernel choose the buffer, or, where it has no buffer rings, chooses one for this op. */
 static void fill_group(struct uring *u, struct plx_op *op, struct io_uring_sqe *sqe)
@@ -93,12 +141,14 @@ static void fill_group(struct uring *u, struct plx_op *op, struct io_uring_sqe *
     }
     uint16_t id = group->free_ids[--group->free_count];
     keep_buffer(op, id);
-    sqe->addr = (uintptr_t)group->blocks[id];
+    if (op->code == PLX_OP_RECVMSG_GROUP)
+        sqe->addr = (uintptr_t)plx__uring_message_ask(u, op, id);
+    else
+        sqe->addr = (uintptr_t)group->blocks[id];
 }
 
 static void fill_recv_group(struct uring *u, struct plx_op *op, struct io_uring_sqe *sqe)
 {
-    sqe->opcode = IORING_OP_RECV;
     fill_group(u, op, sqe);
     if ((op->flags & PLX_MULTISHOT) != 0 && (u->io.caps & PLX_CAP_MULTISHOT_RECV) != 0)
         sqe->ioprio = IORING_RECV_MULTISHOT;
@@ -106,119 +156,134 @@ static void fill_recv_group(struct uring *u, struct plx_op *op, struct io_uring_
         sqe->len = u->io.groups[op->index].bytes;
 }
 
+static void fill_recvmsg_group(struct uring *u, struct plx_op *op, struct io_uring_sqe *sqe)
+{
+    sqe->len = 1;
+    if ((u->io.caps & PLX_CAP_MULTISHOT_RECVMSG) != 0)
+        sqe->ioprio = IORING_RECV_MULTISHOT;
+    fill_group(u, op, sqe);
+}
+
+/* The chunk of the registered arena that holds all of the op's buffer, or -1. */
+static inline int32_t chunk_of(const struct uring *u, const struct plx_op *op)
+{
+    return op->len != 0
+               ? plx__uring_chunk(u->fixed_bytes, (uintptr_t)op->mem.buf - u->fixed_base, op->len)
+               : -1;
+}
+
 /* A buffer in the registered arena is named by its chunk, which spares pinning its pages. */
 static inline void fill_transfer(const struct uring *u, const struct plx_op *op,
-                                 struct io_uring_sqe *sqe, uint8_t plain, uint8_t fixed)
+                                 struct io_uring_sqe *sqe, uint8_t fixed)
 {
-    sqe->opcode = plain;
-    sqe->off = op->aux.offset;
-    int32_t chunk = op->len != 0 ? plx__uring_chunk(u->fixed_bytes,
-                                                    (uintptr_t)op->mem.buf - u->fixed_base, op->len)
-                                 : -1;
+    int32_t chunk = chunk_of(u, op);
     if (chunk >= 0) {
         sqe->opcode = fixed;
         sqe->buf_index = (uint16_t)chunk;
     }
 }
 
-static void fill_file_sqe(struct uring *u, struct plx_op *op, struct io_uring_sqe *sqe)
+/* Whether this send asks the kernel for zero copy, which it may have refused this op before. */
+static inline bool goes_zero_copy(const struct uring *u, const struct plx_op *op)
 {
-    switch (op->code) {
-    case PLX_OP_READ:
-        fill_transfer(u, op, sqe, IORING_OP_READ, IORING_OP_READ_FIXED);
-        break;
-    case PLX_OP_WRITE:
-        fill_transfer(u, op, sqe, IORING_OP_WRITE, IORING_OP_WRITE_FIXED);
-        break;
-    case PLX_OP_READV:
-        sqe->opcode = IORING_OP_READV;
-        sqe->off = op->aux.offset;
-        break;
-    case PLX_OP_WRITEV:
-        sqe->opcode = IORING_OP_WRITEV;
-        sqe->off = op->aux.offset;
-        break;
-    case PLX_OP_READ_GROUP:
-        sqe->opcode = IORING_OP_READ;
-        sqe->off = op->aux.offset;
-        fill_group(u, op, sqe);
-        break;
-    case PLX_OP_FSYNC:
-        sqe->opcode = IORING_OP_FSYNC;
-        sqe->fsync_flags = op->arg != 0 ? IORING_FSYNC_DATASYNC : 0;
-        break;
-    case PLX_OP_FALLOCATE:
-        sqe->opcode = IORING_OP_FALLOCATE;
-        sqe->off = op->aux.offset;
-        sqe->addr = op->mem.bytes;
-        sqe->len = op->arg;
-        break;
-    case PLX_OP_OPENAT:
-        sqe->opcode = IORING_OP_OPENAT;
-        sqe->open_flags = op->arg | O_CLOEXEC;
-        break;
-    case PLX_OP_STATX:
-        sqe->opcode = IORING_OP_STATX;
-        sqe->off = (uintptr_t)op->aux.ptr;
-        sqe->statx_flags = op->arg;
-        break;
-    default:
-        sqe->opcode = IORING_OP_NOP;
-        break;
+    uint32_t cap = op->code == PLX_OP_SEND ? PLX_CAP_SEND_ZC : PLX_CAP_SENDMSG_ZC;
+    return (u->io.caps & cap) != 0 && (op->state & URING_OP_COPIES) == 0;
+}
+
+static void fill_zero_copy(const struct uring *u, const struct plx_op *op, struct io_uring_sqe *sqe)
+{
+    if (!goes_zero_copy(u, op))
+        return;
+    if (op->code == PLX_OP_SENDMSG) {
+        sqe->opcode = IORING_OP_SENDMSG_ZC;
+        return;
+    }
+    sqe->opcode = IORING_OP_SEND_ZC;
+    int32_t chunk = chunk_of(u, op);
+    if (chunk >= 0) {
+        sqe->ioprio = IORING_RECVSEND_FIXED_BUF;
+        sqe->buf_index = (uint16_t)chunk;
     }
 }
 
-static void fill_sqe(struct uring *u, struct plx_op *op, struct io_uring_sqe *sqe)
+/* What an entry has that is not in the same place of the op. */
+static void fill_more(struct uring *u, struct plx_op *op, struct io_uring_sqe *sqe)
 {
-    sqe->fd = op->fd;
-    sqe->addr = (uintptr_t)op->mem.buf;
-    sqe->len = op->len;
-    sqe->user_data = (uintptr_t)op;
     switch (op->code) {
-    case PLX_OP_RECV:
-        sqe->opcode = IORING_OP_RECV;
-        sqe->msg_flags = op->arg;
+    case PLX_OP_READ:
+        fill_transfer(u, op, sqe, IORING_OP_READ_FIXED);
         break;
-    case PLX_OP_RECVMSG:
-        sqe->opcode = IORING_OP_RECVMSG;
-        sqe->msg_flags = op->arg;
+    case PLX_OP_WRITE:
+        fill_transfer(u, op, sqe, IORING_OP_WRITE_FIXED);
         break;
-    case PLX_OP_SENDMSG:
-        sqe->opcode = IORING_OP_SENDMSG;
-        sqe->msg_flags = op->arg | MSG_NOSIGNAL;
-        break;
-    case PLX_OP_SHUTDOWN:
-        sqe->opcode = IORING_OP_SHUTDOWN;
-        sqe->len = op->arg;
+    case PLX_OP_READ_GROUP:
+        fill_group(u, op, sqe);
         break;
     case PLX_OP_RECV_GROUP:
         fill_recv_group(u, op, sqe);
         break;
+    case PLX_OP_RECVMSG_GROUP:
+        fill_recvmsg_group(u, op, sqe);
+        break;
     case PLX_OP_SEND:
-        sqe->opcode = IORING_OP_SEND;
-        sqe->msg_flags = op->arg | MSG_NOSIGNAL;
+    case PLX_OP_SENDMSG:
+        fill_zero_copy(u, op, sqe);
         break;
     case PLX_OP_ACCEPT:
-        sqe->opcode = IORING_OP_ACCEPT;
-        sqe->accept_flags = op->arg;
-        if ((op->flags & PLX_MULTISHOT) != 0 && (u->io.caps & PLX_CAP_MULTISHOT_ACCEPT) != 0)
+        if ((u->io.caps & PLX_CAP_MULTISHOT_ACCEPT) != 0)
             sqe->ioprio = IORING_ACCEPT_MULTISHOT;
         break;
     case PLX_OP_CONNECT:
-        sqe->opcode = IORING_OP_CONNECT;
         sqe->off = op->index;
         break;
-    case PLX_OP_POLL:
-        sqe->opcode = IORING_OP_POLL_ADD;
-        sqe->poll32_events = op->arg;
+    case PLX_OP_SHUTDOWN:
+        sqe->len = op->arg;
+        sqe->msg_flags = 0;
+        break;
+    case PLX_OP_FALLOCATE:
+        sqe->addr = op->mem.bytes;
+        sqe->len = op->arg;
+        sqe->msg_flags = 0;
         break;
     case PLX_OP_CLOSE:
-        sqe->opcode = IORING_OP_CLOSE;
+        plx__uring_file_forget(u, op->fd);
         break;
     default:
-        fill_file_sqe(u, op, sqe);
         break;
     }
+}
+
+static inline void fill_sqe(struct uring *u, struct plx_op *op, struct io_uring_sqe *sqe)
+{
+    const struct recipe *recipe = &recipes[op->code];
+    sqe->opcode = recipe->opcode;
+    sqe->fd = op->fd;
+    sqe->off = op->aux.offset;
+    sqe->addr = (uintptr_t)op->mem.buf;
+    sqe->len = op->len;
+    sqe->msg_flags = op->arg | recipe->arg;
+    sqe->user_data = (uintptr_t)op;
+    if (PLX_UNLIKELY(u->file_count != 0) && recipe->takes_file && plx__uring_has_file(u, op->fd))
+        sqe->flags = IOSQE_FIXED_FILE;
+    if ((recipe->more & (op->flags | ALWAYS)) != 0)
+        fill_more(u, op, sqe);
+}
+
+/* 0: the kernel is to be asked; 1: ended at once; or a negative errno. */
+static int check_group_op(struct plx__io *io, struct plx_op *op)
+{
+    PLX_ASSERT(op->index < PLX_GROUPS_MAX);
+    struct plx__group *group = &io->groups[op->index];
+    PLX_ASSERT(group->count != 0);
+    if (op->code == PLX_OP_READ_GROUP && op->len > group->bytes)
+        return -EINVAL;
+    if (op->code == PLX_OP_RECVMSG_GROUP && !plx__message_fits(group, op))
+        return -EINVAL;
+    if (group->ring == NULL && group->free_count == 0) {
+        plx__io_end(io, op, -ENOBUFS);
+        return 1;
+    }
+    return 0;
 }
 
 static int uring_submit(struct plx__io *io, struct plx_op *op)
@@ -233,15 +298,9 @@ static int uring_submit(struct plx__io *io, struct plx_op *op)
         }
     }
     if (takes_from_group(op)) {
-        PLX_ASSERT(op->index < PLX_GROUPS_MAX);
-        struct plx__group *group = &io->groups[op->index];
-        PLX_ASSERT(group->count != 0);
-        if (op->code == PLX_OP_READ_GROUP && op->len > group->bytes)
-            return -EINVAL;
-        if (group->ring == NULL && group->free_count == 0) {
-            plx__io_end(io, op, -ENOBUFS);
-            return 0;
-        }
+        int rc = check_group_op(io, op);
+        if (rc != 0)
+            return rc < 0 ? rc : 0;
     }
     if (u->track != NULL && u->track_count == URING_TRACK_MAX)
         return -EAGAIN;
@@ -256,6 +315,14 @@ static int uring_submit(struct plx__io *io, struct plx_op *op)
         u->track[u->track_count++] = op;
     }
     return 0;
+}
+
+static void untrack(struct uring *u, struct plx_op *op)
+{
+    uint32_t slot = kept_slot(op);
+    struct plx_op *last = u->track[--u->track_count];
+    u->track[slot] = last;
+    keep_slot(last, slot);
 }
 
 static bool write_cancel(struct uring *u, struct plx_op *op)
@@ -277,6 +344,9 @@ static bool write_cancel(struct uring *u, struct plx_op *op)
 static void uring_cancel(struct plx__io *io, struct plx_op *op)
 {
     struct uring *u = uring_of(io);
+    /* Not with the kernel now: its turn on the list sees that it is to end. */
+    if (PLX_UNLIKELY((op->state & URING_OP_AGAIN) != 0))
+        return;
     if (PLX_LIKELY(write_cancel(u, op)))
         return;
     op->state |= PLX__OP_CANCEL_LATE;
@@ -284,12 +354,32 @@ static void uring_cancel(struct plx__io *io, struct plx_op *op)
     u->late = op;
 }
 
-static void write_late_cancels(struct uring *u)
+/* The send that zero copy was refused to, as a plain one; false: no room. */
+static bool submit_again(struct uring *u, struct plx_op *op)
 {
-    while (u->late != NULL && write_cancel(u, u->late)) {
+    if (plx_op_state(op) == PLX_OP_CANCELLING) {
+        if (u->track != NULL)
+            untrack(u, op);
+        plx__io_end(&u->io, op, -ECANCELED);
+        return true;
+    }
+    struct io_uring_sqe *sqe = take_sqe(u, 0);
+    if (sqe == NULL)
+        return false;
+    fill_sqe(u, op, sqe);
+    return true;
+}
+
+static PLX_COLD void write_late(struct uring *u)
+{
+    while (u->late != NULL) {
         struct plx_op *op = u->late;
-        u->late = op->link;
-        op->state &= (uint8_t)~PLX__OP_CANCEL_LATE;
+        struct plx_op *next = op->link;
+        bool again = (op->state & URING_OP_AGAIN) != 0;
+        if (!(again ? submit_again(u, op) : write_cancel(u, op)))
+            return;
+        op->state &= (uint8_t) ~(PLX__OP_CANCEL_LATE | URING_OP_AGAIN);
+        u->late = next;
     }
 }
 
@@ -331,7 +421,7 @@ static uint32_t uring_flush(struct plx__io *io)
 {
     struct uring *u = uring_of(io);
     if (PLX_UNLIKELY(u->late != NULL))
-        write_late_cancels(u);
+        write_late(u);
 
     unsigned count = u->sq_tail - u->sq_shown;
     if (u->sqpoll) {
@@ -374,15 +464,18 @@ static void collect_buffer(struct uring *u, const struct io_uring_cqe *cqe, stru
 {
     struct plx__group *group = &u->io.groups[op->index];
     uint16_t id;
-    if (group->ring == NULL)
+    if (group->ring == NULL) {
         id = kept_buffer(op);
-    else if ((cqe->flags & IORING_CQE_F_BUFFER) != 0)
+        if (op->code == PLX_OP_RECVMSG_GROUP && cqe->res >= 0)
+            event->result = plx__uring_message_tell(u, op, id, cqe->res);
+    } else if ((cqe->flags & IORING_CQE_F_BUFFER) != 0) {
         id = (uint16_t)(cqe->flags >> IORING_CQE_BUFFER_SHIFT);
-    else
+    } else {
         return;
+    }
 
     void *data = plx__group_lend(group, id);
-    if (cqe->res > 0) {
+    if (event->result > 0) {
         event->flags |= PLX_EV_BUFFER;
         event->buffer_id = id;
         event->data = data;
@@ -391,30 +484,63 @@ static void collect_buffer(struct uring *u, const struct io_uring_cqe *cqe, stru
     }
 }
 
-static void untrack(struct uring *u, struct plx_op *op)
+/*
+ * Sockets that can't (UNIX ones), and memory that may not be locked: nothing was sent, and a plain
+ * send may do.
+ */
+static inline bool refuses_zero_copy(int32_t result)
 {
-    uint32_t slot = kept_slot(op);
-    struct plx_op *last = u->track[--u->track_count];
-    u->track[slot] = last;
-    keep_slot(last, slot);
+    return result == -EOPNOTSUPP || result == -ENOMEM || result == -ENOBUFS;
 }
 
-static inline void collect_one(struct uring *u, const struct io_uring_cqe *cqe,
-                               struct plx__completion *out)
+/*
+ * An answer to a send with PLX_ZERO_COPY. False: no event, as it was refused and goes out once more
+ * as a plain send, at once or when the notice has come that the kernel has announced nonetheless.
+ */
+static PLX_COLD bool collect_zero_copy(struct uring *u, const struct io_uring_cqe *cqe,
+                                       struct plx_op *op, struct plx_event *event)
+{
+    bool notice = (cqe->flags & IORING_CQE_F_NOTIF) != 0;
+    bool refused = !notice && goes_zero_copy(u, op) && refuses_zero_copy(cqe->res);
+    if (notice)
+        event->result = 0;
+    if (refused)
+        op->state |= URING_OP_COPIES;
+    else if (!notice || (op->state & URING_OP_COPIES) == 0)
+        return true;
+    if ((cqe->flags & IORING_CQE_F_MORE) != 0)
+        return false;
+    if (plx_op_state(op) == PLX_OP_CANCELLING) {
+        event->result = -ECANCELED;
+        return true;
+    }
+    op->state |= URING_OP_AGAIN;
+    op->link = u->late;
+    u->late = op;
+    return false;
+}
+
+/* Returns how many events it is: 1 or, rarely, 0. */
+static inline uint32_t collect_one(struct uring *u, const struct io_uring_cqe *cqe,
+                                   struct plx__completion *out)
 {
     struct plx_op *op = (struct plx_op *)(uintptr_t)cqe->user_data;
     *out = (struct plx__completion){.op = op, .event = {.result = cqe->res}};
     if (takes_from_group(op))
         collect_buffer(u, cqe, op, &out->event);
+    else if (PLX_UNLIKELY((op->flags & PLX_ZERO_COPY) != 0) &&
+             !collect_zero_copy(u, cqe, op, &out->event))
+        return 0;
     if ((cqe->flags & IORING_CQE_F_MORE) != 0) {
         out->event.flags |= PLX_EV_MORE;
-        return;
+        return 1;
     }
     if (PLX_UNLIKELY((op->state & PLX__OP_CANCEL_LATE) != 0))
         forget_late_cancel(u, op);
     if (PLX_UNLIKELY(u->track != NULL))
         untrack(u, op);
     plx__op_set_state(op, PLX_OP_ENDING);
+    return 1;
 }
 
 static uint32_t uring_collect(struct plx__io *io, struct plx__completion *out, uint32_t max)
@@ -444,7 +570,7 @@ static uint32_t uring_collect(struct plx__io *io, struct plx__completion *out, u
     for (; head != tail && count < max; head++) {
         const struct io_uring_cqe *cqe = &u->ring.cq.cqes[head & mask];
         if (PLX_LIKELY((cqe->user_data & URING_TAG_MASK) == 0))
-            collect_one(u, cqe, &out[count++]);
+            count += collect_one(u, cqe, &out[count]);
     }
     /* Release: our reads of the entries come before the kernel writes there again. */
     plx_store_release(shared(khead), head);
@@ -472,6 +598,8 @@ const struct plx__io_ops plx__uring_ops = {
     .cancel_all = uring_cancel_all,
     .group_open = plx__uring_group_open,
     .group_release = uring_group_release,
+    .fd_register = plx__uring_fd_register,
+    .fd_unregister = plx__uring_fd_unregister,
     .recv_now = plx__kernel_recv_now,
     .send_now = plx__kernel_send_now,
     .clock_ns = plx__kernel_clock_ns,

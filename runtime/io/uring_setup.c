@@ -196,6 +196,46 @@ static int probe_multishot_recv(struct uring *u)
     return rc == -EBADF ? 0 : rc;
 }
 
+static int probe_multishot_recvmsg(struct uring *u)
+{
+    struct msghdr msg = {0};
+    struct io_uring_sqe sqe = {.opcode = IORING_OP_RECVMSG, .fd = -1};
+    sqe.addr = (uintptr_t)&msg;
+    sqe.len = 1;
+    sqe.ioprio = IORING_RECV_MULTISHOT;
+    sqe.flags = IOSQE_BUFFER_SELECT;
+    int rc = probe_entry(u, &sqe);
+    return rc == -EBADF ? 0 : rc;
+}
+
+static int probe_opcode(struct uring *u, unsigned opcode)
+{
+    union {
+        struct io_uring_probe probe;
+        char room[sizeof(struct io_uring_probe) + 256 * sizeof(struct io_uring_probe_op)];
+    } all;
+    memset(&all, 0, sizeof(all));
+    int rc = io_uring_register_probe(&u->ring, &all.probe, 256);
+    if (rc < 0)
+        return rc;
+    return io_uring_opcode_supported(&all.probe, (int)opcode) ? 0 : -EOPNOTSUPP;
+}
+
+static int probe_send_zc(struct uring *u)
+{
+    return probe_opcode(u, IORING_OP_SEND_ZC);
+}
+
+static int probe_sendmsg_zc(struct uring *u)
+{
+    return probe_opcode(u, IORING_OP_SENDMSG_ZC);
+}
+
+static int probe_msg_ring(struct uring *u)
+{
+    return probe_opcode(u, IORING_OP_MSG_RING);
+}
+
 static int probe_cancel_any(struct uring *u)
 {
     struct io_uring_sqe sqe = {.opcode = IORING_OP_ASYNC_CANCEL, .fd = -1};
@@ -284,8 +324,13 @@ static void probe_features(struct uring *u, uint32_t deny)
         {PLX_CAP_REGISTERED_RING, register_own_fd, "the plain descriptor"},
         {PLX_CAP_BUFFER_RING, probe_buffer_ring, "a buffer named by each receive"},
         {PLX_CAP_MULTISHOT_RECV, probe_multishot_recv, "one op per receive"},
+        {PLX_CAP_MULTISHOT_RECVMSG, probe_multishot_recvmsg, "a buffer named by each receive"},
         {PLX_CAP_MULTISHOT_ACCEPT, probe_multishot_accept, "one op per connection"},
         {PLX_CAP_CANCEL_ANY, probe_cancel_any, "one cancel per op"},
+        {PLX_CAP_SEND_ZC, probe_send_zc, "a send that copies"},
+        {PLX_CAP_SENDMSG_ZC, probe_sendmsg_zc, "a send that copies"},
+        {PLX_CAP_REGISTERED_FILES, plx__uring_files_open, "a look-up by each op"},
+        {PLX_CAP_MSG_RING, probe_msg_ring, "an eventfd"},
     };
     for (size_t i = 0; i < sizeof(probes) / sizeof(*probes); i++) {
         bool denied = (probes[i].cap & deny) != 0;
@@ -296,9 +341,14 @@ static void probe_features(struct uring *u, uint32_t deny)
             plx__io_note(&u->io, "%s: %s; %s instead", plx_cap_name(probes[i].cap),
                          denied ? "denied by the caller" : strerror(-rc), probes[i].instead);
     }
-    /* A multishot receive takes its buffers from a ring. */
-    if ((u->io.caps & PLX_CAP_BUFFER_RING) == 0)
-        u->io.caps &= ~(uint32_t)PLX_CAP_MULTISHOT_RECV;
+    /*
+     * Multishot receives take their buffers from a ring. A single recvmsg cannot: what a buffer
+     * holds before the message must be at an address known beforehand. So groups are either the
+     * kernel's or ours; the only kernel with buffer rings and without multishots is 5.19.
+     */
+    uint32_t all = PLX_CAP_BUFFER_RING | PLX_CAP_MULTISHOT_RECVMSG;
+    if ((u->io.caps & all) != all)
+        u->io.caps &= ~(all | PLX_CAP_MULTISHOT_RECV);
 }
 
 /* --- open, close ------------------------------------------------------------------------------ */
@@ -361,7 +411,7 @@ int plx__uring_group_open(struct plx__io *io, uint16_t index)
     if ((io->caps & PLX_CAP_BUFFER_RING) == 0) {
         for (uint32_t i = 0; i < group->count; i++)
             group->free_ids[group->free_count++] = (uint16_t)(group->count - 1 - i);
-        return 0;
+        return plx__uring_messages_open(u, index);
     }
     size_t bytes = plx_round_up(group->count * sizeof(struct io_uring_buf), PLX_PAGE);
     struct io_uring_buf_ring *ring = plx_arena_carve(io->arena, bytes, PLX_PAGE);
@@ -393,9 +443,15 @@ void plx__uring_close(struct plx__io *io)
     }
     /* The kernel clears a ring away some time later; the arena's pages are to be free now. What may
      * still be in flight (a reactor that is given up) would be waited for. */
-    if (u->fixed_bytes != 0 && io->in_flight == 0)
+    bool idle = io->in_flight == 0;
+    if (u->fixed_bytes != 0 && idle)
         (void)io_uring_unregister_buffers(&u->ring);
+    if (idle)
+        plx__uring_files_close(u);
     io_uring_queue_exit(&u->ring);
+    /* The kernel writes to them at the end of what is in flight. */
+    if (idle)
+        plx__uring_messages_close(u);
     free(u->track);
     u->track = NULL;
     plx__io_fini(io);

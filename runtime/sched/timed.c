@@ -8,7 +8,9 @@ static void cut_off(struct plx_timer *timer, void *ctx)
 {
     struct plx_op_timed *timed = ctx;
     (void)timer;
-    timed->cut_off = true;
+    /* Not one that its caller cancelled, or that ended, before. */
+    enum plx_op_state state = plx_op_state(&timed->op);
+    timed->cut_off = state == PLX_OP_QUEUED || state == PLX_OP_SUBMITTED;
     plx_op_cancel(timed->reactor, &timed->op);
 }
 

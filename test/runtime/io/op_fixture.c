@@ -35,6 +35,18 @@ const struct mode modes[] = {
     {"no-cancel-any", "uring", "off", "uring defer", PLX_CAP_CANCEL_ANY},
     {"sqpoll-no-cancel-any", "uring", "on", "uring sqpoll",
      PLX_CAP_CANCEL_ANY | PLX_CAP_SINGLE_ISSUER},
+    {"no-uring", "auto", "off", "epoll", PLX_CAP_URING},
+    {"no-sqpoll", "uring", "auto", "uring defer", PLX_CAP_SQPOLL},
+    {"no-single-issuer", "uring", "off", "uring coop", PLX_CAP_SINGLE_ISSUER},
+    {"no-coop", "uring", "off", "uring defer", PLX_CAP_COOP_TASKRUN},
+    {"no-taskrun-flag", "uring", "off", "uring plain", PLX_CAP_TASKRUN_FLAG},
+    {"no-attach-wq", "uring", "off", "uring defer", PLX_CAP_ATTACH_WQ},
+    {"no-fixed-buffers", "uring", "off", "uring defer", PLX_CAP_FIXED_BUFFERS},
+    {"no-multishot-recvmsg", "uring", "off", "uring defer", PLX_CAP_MULTISHOT_RECVMSG},
+    {"no-send-zc", "uring", "off", "uring defer", PLX_CAP_SEND_ZC},
+    {"no-sendmsg-zc", "uring", "off", "uring defer", PLX_CAP_SENDMSG_ZC},
+    {"no-registered-files", "uring", "off", "uring defer", PLX_CAP_REGISTERED_FILES},
+    {"no-msg-ring", "uring", "off", "uring defer", PLX_CAP_MSG_RING},
     {NULL, NULL, NULL, NULL, 0},
 };
 
@@ -92,7 +104,7 @@ void world_open(struct world *world, const struct mode *mode, const char *ring_e
     memset(world, 0, sizeof(*world));
     seen_reset();
     world->mode = mode;
-    world->is_epoll = strcmp(mode->backend, "epoll") == 0;
+    world->is_epoll = strcmp(mode->runs_as, "epoll") == 0;
     world->descriptors_before = count_descriptors();
     struct plx_diag diag = {0};
     if (create(world, mode, ring_entries, &diag) != 0)
@@ -200,12 +212,40 @@ bool world_has(const struct world *world, uint32_t caps)
     return (plx_reactor_caps(world->reactor) & caps) == caps;
 }
 
+bool world_has_op(const struct world *world, enum plx_op_code code)
+{
+    switch (code) {
+    case PLX_OP_READV:
+    case PLX_OP_WRITEV:
+    case PLX_OP_READ_GROUP:
+    case PLX_OP_FSYNC:
+    case PLX_OP_FALLOCATE:
+    case PLX_OP_OPENAT:
+    case PLX_OP_STATX:
+    case PLX_OP_RECVMSG:
+    case PLX_OP_RECVMSG_GROUP:
+    case PLX_OP_SENDMSG:
+    case PLX_OP_SHUTDOWN:
+        return !world->is_epoll;
+    default:
+        return true;
+    }
+}
+
+void world_need_op(const struct world *world, enum plx_op_code code)
+{
+    if (world_has_op(world, code))
+        return;
+    print_message("mode %s skips: its backend has no op %u yet\n", world->mode->name, code);
+    skip();
+}
+
 /* --- all modes -------------------------------------------------------------------------------- */
 
 /* Asked of the kernel, not of the library: its bug must not pass for the lack of a mode. */
 static bool is_available(const struct mode *mode)
 {
-    if (strcmp(mode->backend, "uring") != 0)
+    if (strcmp(mode->runs_as, "epoll") == 0)
         return true;
     struct io_uring_params params = {0};
     long fd = syscall(SYS_io_uring_setup, 4, &params);
