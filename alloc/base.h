@@ -89,6 +89,7 @@ static inline bool plx_is_pow2(uint64_t value)
 #define plx_exchange_seq_cst(p, v) ((p)->exchange((v), std::memory_order_seq_cst))
 #define plx_exchange_relaxed(p, v) ((p)->exchange((v), std::memory_order_relaxed))
 #define plx_fetch_add_relaxed(p, v) ((p)->fetch_add((v), std::memory_order_relaxed))
+#define plx_fetch_add_release(p, v) ((p)->fetch_add((v), std::memory_order_release))
 #define plx_fetch_add_acq_rel(p, v) ((p)->fetch_add((v), std::memory_order_acq_rel))
 #define plx_cas_relaxed(p, expected, v)                                                            \
     ((p)->compare_exchange_weak(*(expected), (v), std::memory_order_relaxed,                       \
@@ -105,6 +106,7 @@ static inline bool plx_is_pow2(uint64_t value)
 #define plx_exchange_seq_cst(p, v) atomic_exchange_explicit((p), (v), memory_order_seq_cst)
 #define plx_exchange_relaxed(p, v) atomic_exchange_explicit((p), (v), memory_order_relaxed)
 #define plx_fetch_add_relaxed(p, v) atomic_fetch_add_explicit((p), (v), memory_order_relaxed)
+#define plx_fetch_add_release(p, v) atomic_fetch_add_explicit((p), (v), memory_order_release)
 #define plx_fetch_add_acq_rel(p, v) atomic_fetch_add_explicit((p), (v), memory_order_acq_rel)
 #define plx_cas_relaxed(p, expected, v)                                                            \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_relaxed,              \

@@ -299,11 +299,7 @@ int plx__runtime_find(struct plx__road *road, uint32_t to, uint32_t from, void *
 
 void plx__slot_end(struct plx__slot *slot, enum plx__slot_life life)
 {
-    /* Release: pairs with destroy's acquire, after which the memory goes. */
-    plx_store_release(&slot->life, life);
-    /* Release, behind it: who sees the count changed, and acquires it, sees this life, and all that
-     * the reactor wrote to its peers before. */
-    plx_fetch_add_acq_rel(&slot->runtime->ended, 1);
+    plx__end_tell(&slot->life, life, &slot->runtime->ended);
 }
 
 static void explain_caps(const struct plx_reactor *r, plx_text_fn sink, void *ctx)

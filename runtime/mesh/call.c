@@ -125,8 +125,7 @@ static uint32_t end_calls(struct plx__mesh *mesh, uint32_t to, enum plx_call_how
 uint32_t plx__mesh_serve_ended(struct plx__mesh *mesh, struct plx_reactor *here)
 {
     uint32_t work = 0;
-    /* Acquire: pairs with the release behind each end; the lives that `find` reads are as new. */
-    mesh->ended_served = plx_load_acquire(mesh->ended);
+    mesh->ended_served = plx__end_learn(mesh->ended);
     struct plx__road road;
     mesh->given_up = mesh->find(&road, mesh->index, mesh->index, mesh->ctx) == -EOWNERDEAD;
     for (uint32_t i = 0; i < mesh->count; i++) {

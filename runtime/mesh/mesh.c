@@ -41,7 +41,7 @@ int plx__mesh_open(struct plx__mesh *mesh, struct plx_arena *arena, uint32_t slo
     mesh->announced = mesh->count - 1 > PLX__PEERS_DIRECT;
     mesh->rotates = slots > PLX__NEWS_EXACT;
     mesh->rotor = mesh->producers;
-    mesh->ended_known = plx_load_acquire(mesh->ended);
+    mesh->ended_known = plx__end_learn(mesh->ended);
     mesh->ended_served = mesh->ended_known;
     return 0;
 }
@@ -121,8 +121,7 @@ static uint32_t take_own(struct plx__mesh *mesh, struct plx_reactor *here)
 uint32_t plx__mesh_take(struct plx__mesh *mesh, struct plx_reactor *here)
 {
     uint32_t taken = 0;
-    /* Relaxed: it changes rarely, and is loaded again with acquire when it has. */
-    if (PLX_UNLIKELY(plx_load_relaxed(mesh->ended) != mesh->ended_served))
+    if (PLX_UNLIKELY(plx__end_is_news(mesh->ended, mesh->ended_served)))
         taken += plx__mesh_serve_ended(mesh, here);
     if (!mesh->announced) {
         for (uint32_t i = 0; i < mesh->count; i++) {
@@ -184,8 +183,7 @@ void plx__mesh_finish(struct plx__mesh *mesh, struct plx_reactor *here, plx_post
 /* Peers have ended: their rings are nobody's. Those that have not are found again when needed. */
 static PLX_COLD void forget_roads(struct plx__mesh *mesh)
 {
-    /* Acquire: pairs with the release behind each end; the lives that `find` reads are as new. */
-    mesh->ended_known = plx_load_acquire(mesh->ended);
+    mesh->ended_known = plx__end_learn(mesh->ended);
     for (uint32_t i = 0; i < mesh->count; i++) {
         if (i != mesh->index)
             mesh->peers[i].road = (struct plx__road){0};
@@ -194,8 +192,7 @@ static PLX_COLD void forget_roads(struct plx__mesh *mesh)
 
 int plx__mesh_road(struct plx__mesh *mesh, uint32_t to)
 {
-    /* Relaxed: loaded again with acquire when it has changed. */
-    if (PLX_UNLIKELY(plx_load_relaxed(mesh->ended) != mesh->ended_known))
+    if (PLX_UNLIKELY(plx__end_is_news(mesh->ended, mesh->ended_known)))
         forget_roads(mesh);
     if (PLX_LIKELY(mesh->peers[to].road.ring != NULL))
         return 0;

@@ -15,6 +15,7 @@
 #include "alloc/arena.h"
 #include "runtime/mesh/call.h"
 #include "runtime/mesh/cells.h"
+#include "runtime/mesh/end_internal.h"
 #include "runtime/mesh/mesh.h"
 #include "runtime/mesh/news_internal.h"
 

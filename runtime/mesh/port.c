@@ -16,8 +16,7 @@
 
 static PLX_COLD void forget_roads(struct plx_port *port)
 {
-    /* Acquire: pairs with the release behind each end; lives read hereafter are as new. */
-    port->ended_known = plx_load_acquire(port->ended);
+    port->ended_known = plx__end_learn(port->ended);
     for (uint32_t i = 0; i < port->count; i++)
         port->peers[i].road = (struct plx__road){0};
 }
@@ -25,11 +24,11 @@ static PLX_COLD void forget_roads(struct plx_port *port)
 /* The cell for the next message to `to`, or NULL and why. */
 static struct plx__post *reserve(struct plx_port *port, uint32_t to, int *rc)
 {
-    /* Relaxed, both: the end arrives a message later at worst; acquired anew when it has come. */
+    /* Relaxed: a stop is noticed a message later at worst. */
     *rc = -ESHUTDOWN;
     if (PLX_UNLIKELY(plx_load_relaxed(port->phase) != 0))
         return NULL;
-    if (PLX_UNLIKELY(plx_load_relaxed(port->ended) != port->ended_known))
+    if (PLX_UNLIKELY(plx__end_is_news(port->ended, port->ended_known)))
         forget_roads(port);
     struct plx__port_peer *peer = &port->peers[to];
     if (PLX_UNLIKELY(peer->road.ring == NULL)) {
@@ -123,8 +122,7 @@ static uint32_t end_calls(struct plx_port *port, uint32_t to, enum plx_call_how 
 static PLX_COLD uint32_t serve_ended(struct plx_port *port)
 {
     uint32_t work = 0;
-    /* Acquire: pairs with the release behind each end; lives read hereafter are as new. */
-    port->ended_served = plx_load_acquire(port->ended);
+    port->ended_served = plx__end_learn(port->ended);
     for (uint32_t i = 0; i < port->count; i++) {
         if (port->peers[i].calls == 0)
             continue;
@@ -151,8 +149,7 @@ int plx_port_poll(struct plx_port *port)
         return 0;
     uint32_t work = 0;
     port->in_poll = true;
-    /* Relaxed: loaded again with acquire when it has changed. */
-    if (PLX_UNLIKELY(plx_load_relaxed(port->ended) != port->ended_served))
+    if (PLX_UNLIKELY(plx__end_is_news(port->ended, port->ended_served)))
         work = serve_ended(port);
     for (uint32_t i = 0; i < port->count; i++) {
         if (port->peers[i].calls != 0)

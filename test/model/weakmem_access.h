@@ -17,6 +17,7 @@
 #undef plx_exchange_seq_cst
 #undef plx_exchange_relaxed
 #undef plx_fetch_add_relaxed
+#undef plx_fetch_add_release
 #undef plx_fetch_add_acq_rel
 #undef plx_cas_relaxed
 #undef plx_cas_release
@@ -35,6 +36,7 @@
     ((__typeof__(*(p)))wm_##what((p), sizeof(*(p)), (v), (order), __LINE__))
 #define plx_exchange_relaxed(p, v)  WM_RMW(exchange, p, v, WM_RELAXED)
 #define plx_fetch_add_relaxed(p, v) WM_RMW(fetch_add, p, v, WM_RELAXED)
+#define plx_fetch_add_release(p, v) WM_RMW(fetch_add, p, v, WM_RELEASE)
 #define plx_fetch_add_acq_rel(p, v) WM_RMW(fetch_add, p, v, WM_ACQ_REL)
 #define WM_CAS(p, expected, v, order)                                                              \
     ({                                                                                             \
