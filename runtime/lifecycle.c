@@ -156,6 +156,30 @@ static void tell_notes(const struct plx_reactor *r)
         say_once(r->runtime, r->arena->notes[i].text);
 }
 
+static void stop_tasks(struct plx__stopper *stopper, enum plx__stop_phase phase, void *ctx)
+{
+    (void)stopper;
+    if (phase == PLX__STOP_DRAINING)
+        plx__tasks_stop(ctx);
+}
+
+static void open_tasks(struct plx_reactor *r)
+{
+    const struct plx_runtime *rt = r->runtime;
+    const struct plx__tasks_config config = {
+        .reactor = r,
+        .io = r->io,
+        .stack_bytes = rt->settings.task_stack,
+        .max = rt->settings.tasks_max,
+        .node = (int)rt->plan->reactors[r->mesh.index].mem_node,
+        .bind = rt->settings.pin,
+        .ticks_per_ns = r->ticks_per_ns,
+        .names_overflows = rt->opts.name_overflows,
+    };
+    plx__tasks_init(&r->tasks, &config);
+    plx__stopper_add(r, &r->tasks_stopper, stop_tasks, &r->tasks);
+}
+
 int plx__reactor_open(struct plx_runtime *rt, uint32_t index, bool adopted, struct plx_diag *diag)
 {
     struct plx__slot *slot = &rt->slots[index];
@@ -197,6 +221,7 @@ int plx__reactor_open(struct plx_runtime *rt, uint32_t index, bool adopted, stru
         goto close_io;
     plx__timers_init(&r->timers, plx_reactor_now_ns(r), rt->settings.stall_threshold);
     plx_store_relaxed(&slot->tid, (int)gettid());
+    open_tasks(r);
     tell_notes(r);
     r->downgrades = r->io->note_count + r->arena->note_count + (r->pin_note[0] != '\0') +
                     (r->stack_note[0] != '\0');
@@ -217,6 +242,7 @@ void plx__reactor_close(struct plx__slot *slot)
     struct plx_reactor *r = plx_load_relaxed(&slot->reactor);
     /* All that a peer sent home before it had drained is here: see turn_until_teardown. */
     plx__mesh_finish(&r->mesh, r, plx__reactor_take_home);
+    plx__tasks_fini(&r->tasks);
     plx_bytes_home_fini(&r->bytes);
     r->io->ops->close(r->io);
     plx__slot_end(slot, PLX__SLOT_ENDED);
@@ -275,6 +301,7 @@ static void drain(struct plx_reactor *r, struct plx__slot *slot)
 {
     uint32_t turn = r->drain_turns++;
     tell_calls(r, slot);
+    bool tasks_ended = plx__tasks_drained(&r->tasks);
     if (r->io->in_flight != 0) {
         if (turn % CANCEL_EVERY == 0)
             r->io->ops->cancel_all(r->io);
@@ -284,7 +311,7 @@ static void drain(struct plx_reactor *r, struct plx__slot *slot)
     if (r->mesh.in_flight != 0 || r->mesh.owed != 0)
         return;
     /* What was put off to the turn's end may yet close a descriptor or call its owner. */
-    if (r->deferred_first != NULL || r->pool.ready_count != 0)
+    if (!tasks_ended || r->deferred_first != NULL || r->pool.ready_count != 0)
         return;
     /* Relaxed: the owner's own. Blocks of peers that could not be sent home yet. */
     if (plx_load_relaxed(&r->pool.away_waiting) != 0)
@@ -674,6 +701,24 @@ static int64_t gather_threads(struct plx_runtime *rt, uint64_t until_ns)
     return lost;
 }
 
+static int tell_late(const struct plx_runtime *rt, uint32_t index, uint64_t within_ns,
+                     struct plx_diag *diag)
+{
+    const struct plx__slot *slot = &rt->slots[index];
+    char owed[64] = "";
+    uint32_t owes = plx_load_relaxed(&slot->owes);
+    if (owes != 0)
+        snprintf(owed, sizeof(owed), " (it owes its callers %u answers)", owes);
+    /* Acquire: pairs with the release in plx__reactor_open. Its memory stays. */
+    const struct plx_reactor *r = plx_load_acquire(&slot->reactor);
+    const char *task = r != NULL ? plx__tasks_holder(&r->tasks) : NULL;
+    return plx_diag_set(
+        diag, -ETIMEDOUT, "reactor",
+        "reactor %u did not end within %llu ms%s%s%.80s; its memory is not used again", index,
+        (unsigned long long)(within_ns / 1000000u), owed, task != NULL ? ", held up by task " : "",
+        task != NULL ? task : "");
+}
+
 int plx_runtime_stop(struct plx_runtime *rt, uint64_t within_ns, struct plx_diag *diag)
 {
     uint64_t until = deadline_in(within_ns);
@@ -689,15 +734,7 @@ int plx_runtime_stop(struct plx_runtime *rt, uint64_t within_ns, struct plx_diag
     int64_t lost = gather_threads(rt, until > grace ? until : grace);
     plx__keeper_stop(rt);
     behind = behind >= 0 ? behind : lost;
-    if (behind < 0)
-        return 0;
-    char owed[64] = "";
-    uint32_t owes = plx_load_relaxed(&rt->slots[behind].owes);
-    if (owes != 0)
-        snprintf(owed, sizeof(owed), " (it owes its callers %u answers)", owes);
-    return plx_diag_set(diag, -ETIMEDOUT, "reactor",
-                        "reactor %d did not end within %llu ms%s; its memory is not used again",
-                        (int)behind, (unsigned long long)(within_ns / 1000000u), owed);
+    return behind >= 0 ? tell_late(rt, (uint32_t)behind, within_ns, diag) : 0;
 }
 
 /* --- adopting --------------------------------------------------------------------------------- */

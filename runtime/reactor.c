@@ -128,6 +128,8 @@ int plx_reactor_poll(struct plx_reactor *r)
     if (r->poller_first != NULL)
         work += run_pollers(r);
     work += fire_timers(r);
+    if (r->tasks.ready_count != 0)
+        work += plx__tasks_run(&r->tasks);
     /* Relaxed: the runtime's orders arrive a turn late at worst. */
     if (PLX_UNLIKELY(plx_load_relaxed(r->phase) != r->followed ||
                      r->followed == PLX__STOP_DRAINING))
@@ -338,9 +340,7 @@ void plx__reactor_tell_stoppers(struct plx_reactor *r, enum plx__stop_phase phas
 
 uint64_t plx_reactor_now_ns(struct plx_reactor *r)
 {
-    if (PLX_LIKELY(!r->io->own_clock))
-        return plx__clock_ns(&r->io->clock);
-    return r->io->ops->clock_ns(r->io);
+    return plx__io_now_ns(r->io);
 }
 
 uint32_t plx_reactor_index(const struct plx_reactor *r)
@@ -386,6 +386,11 @@ struct plx_pool *plx_reactor_pool(struct plx_reactor *r)
 struct plx_bytes_home *plx_reactor_bytes(struct plx_reactor *r)
 {
     return &r->bytes;
+}
+
+struct plx__tasks *plx__reactor_tasks(struct plx_reactor *r)
+{
+    return &r->tasks;
 }
 
 struct plx__io *plx__reactor_io(struct plx_reactor *r)

@@ -3,7 +3,7 @@
  * The reactor: one thread on one core, the one owner of all it touches.
  *
  * Words. A *turn* is one call of plx_reactor_poll: messages of the mesh in, completions of I/O,
- * pollers, timers due, waiters of the pool, submissions out, each bounded. A turn without work is
+ * pollers, timers due, ready tasks, waiters of the pool, submissions out, each bounded. A turn without work is
  * *idle*. A *poller* is a function called in every turn, for what can only be found by looking (a
  * hot socket).
  *
@@ -22,6 +22,7 @@
 #include "runtime/io/op_socket.h"
 #include "runtime/mesh/call.h"
 #include "runtime/mesh/mesh.h"
+#include "runtime/sched/task.h"
 #include "runtime/sched/timer.h"
 
 PLX_EXTERN_C_BEGIN

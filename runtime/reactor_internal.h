@@ -17,6 +17,7 @@
 #include "runtime/mesh/mesh_internal.h"
 #include "runtime/reactor.h"
 #include "runtime/remote.h"
+#include "runtime/sched/task_internal.h"
 #include "runtime/sched/timers_internal.h"
 
 /* --- for the net layer ------------------------------------------------------------------------ */
@@ -129,6 +130,8 @@ struct plx_reactor {
     struct plx_remote *late_cancels;     /* of remote ops: requests for which there was no room */
     const struct plx_reactor *last_home; /* whose block was released here last; NULL: none yet */
 
+    struct plx__tasks tasks PLX_ALIGNED(PLX_CACHE_LINE);
+    struct plx__stopper tasks_stopper;
     struct plx__counters counters PLX_ALIGNED(PLX_CACHE_LINE);
     struct plx_pool pool PLX_ALIGNED(PLX_CACHE_LINE);
     struct plx_bytes_home bytes PLX_ALIGNED(PLX_CACHE_LINE);

@@ -22,6 +22,7 @@ void plx_runtime_opts_init(struct plx_runtime_opts *opts)
 {
     memset(opts, 0, sizeof(*opts));
     opts->take_signals = true;
+    opts->name_overflows = true;
 }
 
 /* --- the counter's rate ----------------------------------------------------------------------- */

@@ -44,6 +44,13 @@ struct plx_runtime_opts {
      * children that are to be stopped by them, do not know of it: start first, or decline.
      */
     bool take_signals; /* by default true */
+    /*
+     * Whether, from the first task on, a handler for SIGSEGV names the task whose stack has
+     * overflowed in a line on standard error, and goes on to the handler or the default that it
+     * found; the threads that run tasks get an alternate stack (sigaltstack(2)) where they have
+     * none.
+     */
+    bool name_overflows; /* by default true */
 };
 
 PLX_API void plx_runtime_opts_init(struct plx_runtime_opts *opts);
@@ -85,7 +92,7 @@ PLX_API int plx_runtime_wait(struct plx_runtime *runtime, uint64_t within_ns);
  * plx_reactor_abandon. Returns 0, or, up to a second after `within_ns`, -ETIMEDOUT when some
  * reactor did not come along in time: `diag` names it (one that owes answers to calls before those
  * that wait for them), the others have ended, their calls to it being lost, and its memory is never
- * used again. Calling it twice is harmless.
+ * used again. A task that held it up is named, too. Calling it twice is harmless.
  */
 PLX_API int plx_runtime_stop(struct plx_runtime *runtime, uint64_t within_ns,
                              struct plx_diag *diag);

@@ -4,12 +4,12 @@
  * touched: by the thread that creates them, which writes the new thread's descriptor and its
  * thread-local memory into them, or by the new one before it is pinned. So they are made here.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "alloc/pages_internal.h"
 #include "runtime/runtime_internal.h"
+#include "runtime/sched/stacks_internal.h"
 
 /* Taken at once, so that no ordinary turn faults a page in. */
 #define READY_BYTES ((size_t)256 << 10)
@@ -34,12 +34,9 @@ static int place(const struct plx__stack *stack, int node, const char **call)
     int rc = calls->bind(stack->base, stack->bytes, node);
     if (rc != 0)
         return rc;
-    size_t ready = stack->bytes < READY_BYTES ? stack->bytes : READY_BYTES;
-    unsigned char *end = (unsigned char *)stack->base + stack->bytes;
     *call = "MADV_POPULATE_WRITE";
-    rc = calls->advise(end - ready, ready, MADV_POPULATE_WRITE);
-    /* EINVAL: a kernel before 5.14; the pages come one by one, from the node all the same. */
-    return rc == -EINVAL ? 0 : rc;
+    size_t ready = stack->bytes < READY_BYTES ? stack->bytes : READY_BYTES;
+    return plx__stack_ready((unsigned char *)stack->base + stack->bytes, ready);
 }
 
 int plx__stack_init(struct plx__stack *stack, int node, enum plx_want bind, char *note,
@@ -71,7 +68,7 @@ int plx__stack_init(struct plx__stack *stack, int node, enum plx_want bind, char
     if (rc == 0)
         return 0;
     /* Where binding is refused altogether, the arena's own trial decides whether that will do. */
-    if (bind == PLX_WANT_REQUIRE && rc != -ENOSYS && rc != -EPERM)
+    if (bind == PLX_WANT_REQUIRE && !plx__bind_is_refused(rc))
         goto fail;
     snprintf(note, note_bytes, "stack on node %d: %s: %s", node, call, strerror(-rc));
     return 0;

@@ -212,6 +212,14 @@ static inline void plx__op_set_state(struct plx_op *op, enum plx_op_state state)
     op->state = (uint8_t)((op->state & ~PLX__OP_STATE_MASK) | (unsigned)state);
 }
 
+/* What time it is, by the backend's own clock if it has one. */
+static inline uint64_t plx__io_now_ns(struct plx__io *io)
+{
+    if (PLX_LIKELY(!io->own_clock))
+        return plx__clock_ns(&io->clock);
+    return io->ops->clock_ns(io);
+}
+
 /* For backends: `op` has ended with `result` and no further event; the next collect delivers it. */
 static inline void plx__io_end(struct plx__io *io, struct plx_op *op, int32_t result)
 {

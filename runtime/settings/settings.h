@@ -114,6 +114,10 @@ enum plx_log_level { PLX_LOG_OFF, PLX_LOG_ERROR, PLX_LOG_WARN, PLX_LOG_INFO, PLX
       "stable",                                                                                    \
       "a reactor that has been in one turn for so long is told to the log with a backtrace, and "  \
       "again at twice that, four times that and so on; inf for never")                             \
+    X(TASK_STACK, task_stack, SIZE, uint64_t, "bytes", "64K", "16K to 64M", "reactor", "stable",   \
+      "stack of each task; its memory is taken as deep as it is used")                             \
+    X(TASKS_MAX, tasks_max, COUNT, uint32_t, "tasks", "1024", "1 to 16384", "reactor", "stable",   \
+      "tasks of a reactor at most, those included that ended and were not joined")                 \
     X(LOG, log, ENUM, enum plx_log_level, "", "warn", "off|error|warn|info|debug", "runtime",      \
       "stable", "the least severe message that the log callback is given")                         \
     X(STRICT, strict, BOOL, bool, "", "no", "", "runtime", "stable",                               \
