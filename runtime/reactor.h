@@ -3,9 +3,9 @@
  * The reactor: one thread on one core, the one owner of all it touches.
  *
  * Words. A *turn* is one call of plx_reactor_poll: messages of the mesh in, completions of I/O,
- * pollers, timers due, ready tasks, waiters of the pool, submissions out, each bounded. A turn without work is
- * *idle*. A *poller* is a function called in every turn, for what can only be found by looking (a
- * hot socket).
+ * pollers, timers due, ready tasks, waiters of the pool, submissions out, each bounded. A turn
+ * without work is *idle*. A *poller* is a function called in every turn, for what can only be found
+ * by looking (a hot socket).
  *
  * Threads: all functions are for the thread that polls the reactor, unless they say otherwise.
  */
