@@ -11,6 +11,7 @@
 #include "runtime/runtime.h"
 #include "tools/cli.h"
 #include "tools/commands.h"
+#include "tools/topo_features.h"
 
 #define STOP_WITHIN_NS UINT64_C(5000000000)
 
@@ -183,16 +184,8 @@ static void print_text(const struct plx_machine *machine, const struct plx_plan 
     print_host(machine, host);
 }
 
-/* --- JSON: a constructor that fails gives NULL, which the one that takes it passes on ----------
+/* --- JSON --------------------------------------------------------------------------------------
  */
-
-static json_t *append(json_t *array, json_t *item)
-{
-    if (array != NULL && json_array_append_new(array, item) == 0)
-        return array;
-    json_decref(array);
-    return NULL;
-}
 
 static json_t *json_cpu_or_null(int32_t cpu)
 {
@@ -205,18 +198,19 @@ static json_t *machine_to_json(const struct plx_machine *machine)
     json_t *nodes = json_array();
     for (uint32_t i = 0; i < machine->cpu_count; i++) {
         const struct plx_machine_cpu *cpu = &machine->cpus[i];
-        cpus = append(cpus, json_pack("{s:i,s:i,s:i,s:i,s:i,s:b,s:b}", "cpu", (int)cpu->cpu, "core",
-                                      (int)cpu->core, "rank", (int)cpu->rank, "node",
-                                      (int)cpu->node, "cluster", (int)cpu->cluster, "allowed",
-                                      (int)cpu->allowed, "isolated", (int)cpu->isolated));
+        cpus =
+            plx_topo_append(cpus, json_pack("{s:i,s:i,s:i,s:i,s:i,s:b,s:b}", "cpu", (int)cpu->cpu,
+                                            "core", (int)cpu->core, "rank", (int)cpu->rank, "node",
+                                            (int)cpu->node, "cluster", (int)cpu->cluster, "allowed",
+                                            (int)cpu->allowed, "isolated", (int)cpu->isolated));
     }
     for (uint32_t i = 0; i < machine->node_count; i++) {
         const struct plx_machine_node *node = &machine->nodes[i];
         json_t *distances = json_array();
         for (uint32_t j = 0; j < machine->node_count; j++)
-            distances =
-                append(distances, json_integer(machine->distances[i * machine->node_count + j]));
-        nodes = append(
+            distances = plx_topo_append(
+                distances, json_integer(machine->distances[i * machine->node_count + j]));
+        nodes = plx_topo_append(
             nodes, json_pack("{s:i,s:i,s:I,s:b,s:i,s:i,s:i,s:i,s:o}", "node", (int)node->node,
                              "cpu_count", (int)node->cpu_count, "memory_bytes",
                              (json_int_t)node->memory_bytes, "allowed", (int)node->allowed,
@@ -240,22 +234,22 @@ static json_t *plan_to_json(const struct plx_plan *plan)
     json_t *notes = json_array();
     for (uint32_t i = 0; i < plan->reactor_count; i++) {
         const struct plx_plan_reactor *planned = &plan->reactors[i];
-        reactors =
-            append(reactors,
-                   json_pack("{s:i,s:i,s:i,s:i,s:o,s:o,s:I,s:s,s:s}", "index", (int)planned->index,
-                             "cpu", (int)planned->cpu, "node", (int)planned->node, "mem_node",
-                             (int)planned->mem_node, "sq_cpu", json_cpu_or_null(planned->sq_cpu),
-                             "sq_leader", json_cpu_or_null(planned->sq_leader), "arena_bytes",
-                             (json_int_t)planned->arena_bytes, "cpu_reason", planned->cpu_reason,
-                             "sq_reason", planned->sq_reason));
+        reactors = plx_topo_append(
+            reactors,
+            json_pack("{s:i,s:i,s:i,s:i,s:o,s:o,s:I,s:s,s:s}", "index", (int)planned->index, "cpu",
+                      (int)planned->cpu, "node", (int)planned->node, "mem_node",
+                      (int)planned->mem_node, "sq_cpu", json_cpu_or_null(planned->sq_cpu),
+                      "sq_leader", json_cpu_or_null(planned->sq_leader), "arena_bytes",
+                      (json_int_t)planned->arena_bytes, "cpu_reason", planned->cpu_reason,
+                      "sq_reason", planned->sq_reason));
     }
     for (uint32_t i = 0; i < plan->other_count; i++) {
         const struct plx_plan_other *other = &plan->others[i];
-        others = append(others, json_pack("{s:i,s:b,s:s}", "cpu", (int)other->cpu, "is_sq",
-                                          (int)other->is_sq, "reason", other->reason));
+        others = plx_topo_append(others, json_pack("{s:i,s:b,s:s}", "cpu", (int)other->cpu, "is_sq",
+                                                   (int)other->is_sq, "reason", other->reason));
     }
     for (uint32_t i = 0; i < plan->note_count; i++)
-        notes = append(notes, json_string(plan->notes[i]));
+        notes = plx_topo_append(notes, json_string(plan->notes[i]));
     return json_pack("{s:o,s:o,s:o,s:i,s:s,s:I}", "reactors", reactors, "others", others, "notes",
                      notes, "sq_count", (int)plan->sq_count, "idle", idle_word(plan->idle),
                      "mesh_bytes", (json_int_t)plan->mesh_bytes);
@@ -266,10 +260,10 @@ static json_t *reactor_to_json(const struct found_reactor *found)
     json_t *lines = json_array();
     json_t *caps = json_array();
     for (size_t i = 0; i < found->lines.count; i++)
-        lines = append(lines, json_string(found->lines.texts[i]));
+        lines = plx_topo_append(lines, json_string(found->lines.texts[i]));
     for (unsigned i = 0; i < PLX_CAP_COUNT; i++) {
         if ((found->caps >> i & 1) != 0)
-            caps = append(caps, json_string(plx_cap_name(UINT32_C(1) << i)));
+            caps = plx_topo_append(caps, json_string(plx_cap_name(UINT32_C(1) << i)));
     }
     json_t *off_node =
         found->pages_off_node >= 0 ? json_integer(found->pages_off_node) : json_null();
@@ -285,7 +279,7 @@ static json_t *host_to_json(const struct plx_machine *machine, const struct host
 {
     json_t *reactors = json_array();
     for (uint32_t i = 0; host->started && i < host->count; i++)
-        reactors = append(reactors, reactor_to_json(&host->reactors[i]));
+        reactors = plx_topo_append(reactors, reactor_to_json(&host->reactors[i]));
     const char *error = host->started             ? NULL
                         : machine->is_this_system ? host->diag.text
                                                   : "the machine is not this one";
@@ -294,10 +288,12 @@ static json_t *host_to_json(const struct plx_machine *machine, const struct host
 }
 
 static int print_json(const struct plx_machine *machine, const struct plx_plan *plan,
-                      const struct host *host)
+                      const struct plx_settings *settings, const struct host *host)
 {
-    json_t *all = json_pack("{s:i,s:o,s:o,s:o}", "schema", 1, "machine", machine_to_json(machine),
-                            "plan", plan_to_json(plan), "host", host_to_json(machine, host));
+    json_t *features = machine->is_this_system ? plx_topo_features_to_json(settings) : json_null();
+    json_t *all =
+        json_pack("{s:i,s:o,s:o,s:o,s:o}", "schema", 1, "machine", machine_to_json(machine), "plan",
+                  plan_to_json(plan), "host", host_to_json(machine, host), "features", features);
     int status = all != NULL ? json_dumpf(all, stdout, JSON_INDENT(2)) : -1;
     json_decref(all);
     if (status == 0)
@@ -337,7 +333,7 @@ static int show(const struct plx_machine *machine, const struct plx_settings *se
 
     result = 0;
     if (json)
-        result = print_json(machine, plx_runtime_plan(runtime), &host);
+        result = print_json(machine, plx_runtime_plan(runtime), settings, &host);
     else
         print_text(machine, plx_runtime_plan(runtime), settings, &host);
     if (machine->is_this_system && !host.started)
@@ -355,7 +351,12 @@ out:
 int plx_cmd_topo(int argc, char **argv)
 {
     bool json = false;
+    bool features = false;
     const struct plx_cli_option options[] = {
+        {.name = "features",
+         .help = "print what the kernel's io_uring has, and nothing else",
+         .kind = PLX_CLI_FLAG,
+         .into = &features},
         {.name = "json", .help = "print JSON", .kind = PLX_CLI_FLAG, .into = &json},
         {0},
     };
@@ -369,8 +370,9 @@ int plx_cmd_topo(int argc, char **argv)
         .details = "HWLOC_SYNTHETIC or HWLOC_XMLFILE plan for another machine; then nothing is "
                    "started.\nExit: 0 all well, 1 the reactors could not be started, 2 a setting "
                    "or the command line\nis wrong.",
-        .examples = "pollux topo\nPOLLUX_SQPOLL=on POLLUX_CPUS=0-7 pollux topo\n"
-                    "HWLOC_SYNTHETIC=\"numa:2 core:4 pu:2\" pollux topo --json",
+        .examples =
+            "pollux topo\npollux topo --features\nPOLLUX_SQPOLL=on POLLUX_CPUS=0-7 pollux topo\n"
+            "HWLOC_SYNTHETIC=\"numa:2 core:4 pu:2\" pollux topo --json",
     };
     int arguments;
     struct plx_settings settings;
@@ -383,6 +385,8 @@ int plx_cmd_topo(int argc, char **argv)
     if (status >= 0)
         return status;
 
+    if (features)
+        return plx_topo_features(name, &settings, json);
     int result = plx_machine_create(&machine, &diag);
     if (result < 0) {
         plx_cli_diag(name, &diag);

@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "runtime/io/uring_internal.h"
+#include "runtime/io/uring_probe_internal.h"
 
 /* One way to set up a ring; tried from the best on. */
 struct attempt {
@@ -145,120 +145,14 @@ static int setup_ring(struct uring *u, const struct plx__io_config *config, stru
 
 /* --- probes ----------------------------------------------------------------------------------- */
 
-/* Sends one entry through the ring and gives its result. */
-static int probe_entry(struct uring *u, const struct io_uring_sqe *probe)
-{
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
-    if (sqe == NULL)
-        return -EAGAIN;
-    *sqe = *probe;
-    int rc = io_uring_submit_and_wait(&u->ring, 1);
-    if (rc < 0)
-        return rc;
-    struct io_uring_cqe *cqe = NULL;
-    rc = io_uring_wait_cqe(&u->ring, &cqe);
-    if (rc < 0)
-        return rc;
-    rc = cqe->res;
-    io_uring_cqe_seen(&u->ring, cqe);
-    return rc;
-}
-
 /* A ring may be had and its use refused, by a filter that knows io_uring_enter only. */
 static int probe_use(struct uring *u, struct plx_diag *diag)
 {
-    struct io_uring_sqe sqe = {.opcode = IORING_OP_NOP, .fd = -1};
-    int rc = probe_entry(u, &sqe);
+    int rc = plx__probe_nop(&u->ring);
     if (rc < 0)
         return plx_diag_set(diag, rc, "POLLUX_BACKEND", "io_uring_enter: %s%s", strerror(-rc),
                             setup_remedy(rc));
     return 0;
-}
-
-/*
- * The kernel checks an entry's flags before it looks its descriptor up: with descriptor -1, EINVAL
- * says that the flag is unknown and EBADF that it is known.
- */
-static int probe_multishot_accept(struct uring *u)
-{
-    struct io_uring_sqe sqe = {.opcode = IORING_OP_ACCEPT, .fd = -1};
-    sqe.ioprio = IORING_ACCEPT_MULTISHOT;
-    int rc = probe_entry(u, &sqe);
-    return rc == -EBADF ? 0 : rc;
-}
-
-static int probe_multishot_recv(struct uring *u)
-{
-    struct io_uring_sqe sqe = {.opcode = IORING_OP_RECV, .fd = -1};
-    sqe.ioprio = IORING_RECV_MULTISHOT;
-    sqe.flags = IOSQE_BUFFER_SELECT;
-    int rc = probe_entry(u, &sqe);
-    return rc == -EBADF ? 0 : rc;
-}
-
-static int probe_multishot_recvmsg(struct uring *u)
-{
-    struct msghdr msg = {0};
-    struct io_uring_sqe sqe = {.opcode = IORING_OP_RECVMSG, .fd = -1};
-    sqe.addr = (uintptr_t)&msg;
-    sqe.len = 1;
-    sqe.ioprio = IORING_RECV_MULTISHOT;
-    sqe.flags = IOSQE_BUFFER_SELECT;
-    int rc = probe_entry(u, &sqe);
-    return rc == -EBADF ? 0 : rc;
-}
-
-static int probe_opcode(struct uring *u, unsigned opcode)
-{
-    union {
-        struct io_uring_probe probe;
-        char room[sizeof(struct io_uring_probe) + 256 * sizeof(struct io_uring_probe_op)];
-    } all;
-    memset(&all, 0, sizeof(all));
-    int rc = io_uring_register_probe(&u->ring, &all.probe, 256);
-    if (rc < 0)
-        return rc;
-    return io_uring_opcode_supported(&all.probe, (int)opcode) ? 0 : -EOPNOTSUPP;
-}
-
-static int probe_send_zc(struct uring *u)
-{
-    return probe_opcode(u, IORING_OP_SEND_ZC);
-}
-
-static int probe_sendmsg_zc(struct uring *u)
-{
-    return probe_opcode(u, IORING_OP_SENDMSG_ZC);
-}
-
-static int probe_msg_ring(struct uring *u)
-{
-    return probe_opcode(u, IORING_OP_MSG_RING);
-}
-
-static int probe_cancel_any(struct uring *u)
-{
-    struct io_uring_sqe sqe = {.opcode = IORING_OP_ASYNC_CANCEL, .fd = -1};
-    sqe.cancel_flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
-    int rc = probe_entry(u, &sqe);
-    return rc == -ENOENT || rc > 0 ? 0 : rc;
-}
-
-static int probe_buffer_ring(struct uring *u)
-{
-    void *page = mmap(NULL, PLX_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (page == MAP_FAILED)
-        return -errno;
-    struct io_uring_buf_reg reg = {
-        .ring_addr = (uintptr_t)page,
-        .ring_entries = 8,
-        .bgid = PLX_GROUPS_MAX,
-    };
-    int rc = io_uring_register_buf_ring(&u->ring, &reg, 0);
-    if (rc == 0)
-        rc = io_uring_unregister_buf_ring(&u->ring, PLX_GROUPS_MAX);
-    munmap(page, PLX_PAGE);
-    return rc;
 }
 
 static int register_own_fd(struct uring *u)
@@ -318,23 +212,27 @@ static void probe_features(struct uring *u, uint32_t deny)
 {
     static const struct {
         uint32_t cap;
-        int (*probe)(struct uring *u);
+        int (*probe)(struct io_uring *ring); /* or: */
+        int (*open)(struct uring *u);
         const char *instead;
     } probes[] = {
-        {PLX_CAP_REGISTERED_RING, register_own_fd, "the plain descriptor"},
-        {PLX_CAP_BUFFER_RING, probe_buffer_ring, "a buffer named by each receive"},
-        {PLX_CAP_MULTISHOT_RECV, probe_multishot_recv, "one op per receive"},
-        {PLX_CAP_MULTISHOT_RECVMSG, probe_multishot_recvmsg, "a buffer named by each receive"},
-        {PLX_CAP_MULTISHOT_ACCEPT, probe_multishot_accept, "one op per connection"},
-        {PLX_CAP_CANCEL_ANY, probe_cancel_any, "one cancel per op"},
-        {PLX_CAP_SEND_ZC, probe_send_zc, "a send that copies"},
-        {PLX_CAP_SENDMSG_ZC, probe_sendmsg_zc, "a send that copies"},
-        {PLX_CAP_REGISTERED_FILES, plx__uring_files_open, "a look-up by each op"},
-        {PLX_CAP_MSG_RING, probe_msg_ring, "an eventfd"},
+        {PLX_CAP_REGISTERED_RING, NULL, register_own_fd, "the plain descriptor"},
+        {PLX_CAP_BUFFER_RING, plx__probe_buffer_ring, NULL, "a buffer named by each receive"},
+        {PLX_CAP_MULTISHOT_RECV, plx__probe_multishot_recv, NULL, "one op per receive"},
+        {PLX_CAP_MULTISHOT_RECVMSG, plx__probe_multishot_recvmsg, NULL,
+         "a buffer named by each receive"},
+        {PLX_CAP_MULTISHOT_ACCEPT, plx__probe_multishot_accept, NULL, "one op per connection"},
+        {PLX_CAP_CANCEL_ANY, plx__probe_cancel_any, NULL, "one cancel per op"},
+        {PLX_CAP_SEND_ZC, plx__probe_send_zc, NULL, "a send that copies"},
+        {PLX_CAP_SENDMSG_ZC, plx__probe_sendmsg_zc, NULL, "a send that copies"},
+        {PLX_CAP_REGISTERED_FILES, NULL, plx__uring_files_open, "a look-up by each op"},
+        {PLX_CAP_MSG_RING, plx__probe_msg_ring, NULL, "an eventfd"},
     };
     for (size_t i = 0; i < sizeof(probes) / sizeof(*probes); i++) {
         bool denied = (probes[i].cap & deny) != 0;
-        int rc = denied ? -EOPNOTSUPP : probes[i].probe(u);
+        int rc = -EOPNOTSUPP;
+        if (!denied)
+            rc = probes[i].probe != NULL ? probes[i].probe(&u->ring) : probes[i].open(u);
         if (rc == 0)
             u->io.caps |= probes[i].cap;
         else

@@ -286,6 +286,11 @@ static void each_feature_denied_is_done_without_and_told(void **state)
         {PLX_CAP_REGISTERED_RING, "uring defer", "REGISTERED_RING"},
         {PLX_CAP_CANCEL_ANY, "uring defer", "CANCEL_ANY"},
         {PLX_CAP_FIXED_BUFFERS, "uring defer", "FIXED_BUFFERS"},
+        {PLX_CAP_MULTISHOT_RECVMSG, "uring defer", "MULTISHOT_RECVMSG"},
+        {PLX_CAP_SEND_ZC, "uring defer", "SEND_ZC"},
+        {PLX_CAP_SENDMSG_ZC, "uring defer", "SENDMSG_ZC"},
+        {PLX_CAP_REGISTERED_FILES, "uring defer", "REGISTERED_FILES"},
+        {PLX_CAP_MSG_RING, "uring defer", "MSG_RING"},
         {PLX_CAP_TICK_CLOCK, "uring defer", "TICK_CLOCK: the counter is denied"},
         {PLX_CAP_URING, "epoll", "io_uring refused"},
     };

@@ -7,12 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 #include <jansson.h>
 
 #include "runtime/settings/settings.h"
+#include "test/runtime/io/deny.h"
 #include "test/tools/run_pollux.h"
 
 /* Too large for a stack, and one case runs at a time. */
@@ -271,6 +273,38 @@ static void topo_reactors_that_cannot_start_end_with_1_after_the_plan(void **sta
     plx_run_expect(&run, 1, "\"started\": false", "POLLUX_ARENA_SIZE");
 }
 
+static void topo_features_are_a_table_with_reasons(void **state)
+{
+    (void)state;
+    plx_run_line(&run, "POLLUX_SQPOLL=off pollux topo --features");
+    plx_run_expect(&run, 0, "io_uring of Linux ", NULL);
+    plx_run_expect(&run, 0, "POLLUX_SQPOLL is off", NULL);
+    plx_run_expect(&run, 0, "MSG_ERRQUEUE instead", NULL);
+    plx_run_line(&run, "pollux topo --features --json");
+    plx_run_expect(&run, 0, NULL, NULL);
+    json_t *all = parse_output();
+    const json_t *features = json_object_get(all, "features");
+    const json_t *rows = json_object_get(features, "rows");
+    assert_true(json_array_size(rows) > 20);
+    assert_string_equal(text_of(json_array_get(rows, 0), "name"), "IO_URING");
+    assert_string_equal(text_of(json_array_get(rows, 0), "asked"), "yes");
+    json_decref(all);
+}
+
+static int features_without_io_uring(int error)
+{
+    plx_run_line(&run, "pollux topo --features");
+    if (run.status != 0 || strstr(run.out, "refused, by io_uring_setup") == NULL)
+        return 1;
+    return strstr(run.out, strerror(error)) != NULL ? 0 : 2;
+}
+
+static void topo_features_where_io_uring_is_denied_say_so_and_why(void **state)
+{
+    (void)state;
+    assert_int_equal(deny_in_child(SYS_io_uring_setup, EPERM, features_without_io_uring), 0);
+}
+
 static void topo_json_holds_machine_plan_and_host(void **state)
 {
     (void)state;
@@ -290,6 +324,7 @@ static void topo_json_holds_machine_plan_and_host(void **state)
     assert_string_not_equal(text_of(reactor, "mode"), "(none)");
     assert_int_equal(json_integer_value(json_object_get(reactor, "arena_bytes")), 16 << 20);
     assert_true(json_array_size(json_object_get(reactor, "lines")) > 0);
+    assert_true(json_is_object(json_object_get(all, "features")));
     json_decref(all);
 
     plx_run_line(&run, "'HWLOC_SYNTHETIC=numa:2 core:4 pu:2' pollux topo --json");
@@ -368,6 +403,8 @@ int main(void)
         CASE(topo_tells_what_was_not_got),
         CASE(topo_settings_that_the_machine_cannot_honour_end_with_2),
         CASE(topo_reactors_that_cannot_start_end_with_1_after_the_plan),
+        CASE(topo_features_are_a_table_with_reasons),
+        CASE(topo_features_where_io_uring_is_denied_say_so_and_why),
         CASE(topo_json_holds_machine_plan_and_host),
         CASE(output_on_a_pipe_has_no_colour),
         CASE(output_on_a_terminal_has_colour_unless_no_color),

@@ -47,6 +47,7 @@ const struct mode modes[] = {
     {"no-sendmsg-zc", "uring", "off", "uring defer", PLX_CAP_SENDMSG_ZC},
     {"no-registered-files", "uring", "off", "uring defer", PLX_CAP_REGISTERED_FILES},
     {"no-msg-ring", "uring", "off", "uring defer", PLX_CAP_MSG_RING},
+    {"no-tick-clock", "uring", "off", "uring defer", PLX_CAP_TICK_CLOCK},
     {NULL, NULL, NULL, NULL, 0},
 };
 

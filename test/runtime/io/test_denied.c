@@ -13,16 +13,15 @@
 
 #include <cmocka.h>
 #include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "runtime/io/features.h"
+#include "test/runtime/io/deny.h"
 
 #define ARRAY_COUNT(array) (sizeof(array) / sizeof(*(array)))
 
@@ -38,22 +37,6 @@ static void keep_line(enum plx_log_level level, const char *text, void *ctx)
     (void)level;
     lines->count++;
     snprintf(lines->last, sizeof(lines->last), "%s", text);
-}
-
-/* Lets `number` fail with `error` from here on. The three calls of io_uring have one number on
- * every architecture. */
-static bool deny_call(unsigned number, int error)
-{
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ((unsigned)error & SECCOMP_RET_DATA)),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {.len = ARRAY_COUNT(code), .filter = code};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-        return false;
-    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0;
 }
 
 static int create(const char *backend, struct lines *lines, struct plx_runtime **runtime,
@@ -148,46 +131,29 @@ static int refuse(int error)
     return strstr(diag.what, "POLLUX_BACKEND") != NULL && diag.text[0] != '\0' ? 0 : 2;
 }
 
-static int in_child(long call, int error, int (*body)(int error))
-{
-    fflush(NULL);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0)
-        _exit(deny_call((unsigned)call, error) ? body(error) : 77);
-    int status = 0;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77) {
-        print_message("this system lets no program filter its own system calls\n");
-        skip();
-    }
-    return WEXITSTATUS(status);
-}
-
 static void setup_denied_with_eperm_falls_back_and_says_so_once(void **state)
 {
     (void)state;
-    assert_int_equal(in_child(SYS_io_uring_setup, EPERM, fall_back), 0);
+    assert_int_equal(deny_in_child(SYS_io_uring_setup, EPERM, fall_back), 0);
 }
 
 static void setup_denied_with_enosys_falls_back_and_says_so_once(void **state)
 {
     (void)state;
-    assert_int_equal(in_child(SYS_io_uring_setup, ENOSYS, fall_back), 0);
+    assert_int_equal(deny_in_child(SYS_io_uring_setup, ENOSYS, fall_back), 0);
 }
 
 /* A filter may let a ring be made and then refuse its use. */
 static void enter_denied_falls_back_and_says_so_once(void **state)
 {
     (void)state;
-    assert_int_equal(in_child(SYS_io_uring_enter, EPERM, fall_back), 0);
+    assert_int_equal(deny_in_child(SYS_io_uring_enter, EPERM, fall_back), 0);
 }
 
 static void register_denied_falls_back_or_does_without(void **state)
 {
     (void)state;
-    int rc = in_child(SYS_io_uring_register, EPERM, fall_back);
+    int rc = deny_in_child(SYS_io_uring_register, EPERM, fall_back);
     /* 2: it runs on io_uring all the same, which needs no registration. */
     assert_true(rc == 0 || rc == 2);
 }
@@ -195,9 +161,52 @@ static void register_denied_falls_back_or_does_without(void **state)
 static void call_denied_with_uring_required_is_an_error_with_its_name(void **state)
 {
     (void)state;
-    assert_int_equal(in_child(SYS_io_uring_setup, EPERM, refuse), 0);
-    assert_int_equal(in_child(SYS_io_uring_setup, ENOSYS, refuse), 0);
-    assert_int_equal(in_child(SYS_io_uring_enter, EPERM, refuse), 0);
+    assert_int_equal(deny_in_child(SYS_io_uring_setup, EPERM, refuse), 0);
+    assert_int_equal(deny_in_child(SYS_io_uring_setup, ENOSYS, refuse), 0);
+    assert_int_equal(deny_in_child(SYS_io_uring_enter, EPERM, refuse), 0);
+}
+
+/* --- the table of features -------------------------------------------------------------------- */
+
+struct answers {
+    unsigned rows;
+    unsigned refused; /* with the errno of the filter */
+    int error;
+};
+
+static void count_answer(const struct plx_feature *feature, void *ctx)
+{
+    struct answers *answers = ctx;
+    answers->rows++;
+    answers->refused += feature->got == -answers->error;
+}
+
+static int features_refused(int error)
+{
+    struct answers answers = {.error = error};
+    struct plx_diag diag = {0};
+    if (plx_features_probe(NULL, count_answer, &answers, &diag) != -error)
+        return 1;
+    if (strstr(diag.text, "io_uring_") == NULL || strstr(diag.text, strerror(error)) == NULL)
+        return 2;
+    return answers.rows > 20 && answers.refused == answers.rows ? 0 : 3;
+}
+
+static int features_refused_in_part(int error)
+{
+    struct answers answers = {.error = error};
+    if (plx_features_probe(NULL, count_answer, &answers, NULL) != 0)
+        return 1;
+    return answers.refused > 5 && answers.refused < answers.rows - 5 ? 0 : 2;
+}
+
+static void features_under_denial_come_with_the_refusal(void **state)
+{
+    (void)state;
+    assert_int_equal(deny_in_child(SYS_io_uring_setup, EPERM, features_refused), 0);
+    assert_int_equal(deny_in_child(SYS_io_uring_setup, ENOSYS, features_refused), 0);
+    assert_int_equal(deny_in_child(SYS_io_uring_enter, EPERM, features_refused), 0);
+    assert_int_equal(deny_in_child(SYS_io_uring_register, EACCES, features_refused_in_part), 0);
 }
 
 int main(void)
@@ -208,6 +217,7 @@ int main(void)
         cmocka_unit_test(enter_denied_falls_back_and_says_so_once),
         cmocka_unit_test(register_denied_falls_back_or_does_without),
         cmocka_unit_test(call_denied_with_uring_required_is_an_error_with_its_name),
+        cmocka_unit_test(features_under_denial_come_with_the_refusal),
     };
     return cmocka_run_group_tests(cases, NULL, NULL);
 }
