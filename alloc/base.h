@@ -94,6 +94,9 @@ static inline bool plx_is_pow2(uint64_t value)
 #define plx_cas_relaxed(p, expected, v)                                                            \
     ((p)->compare_exchange_weak(*(expected), (v), std::memory_order_relaxed,                       \
                                 std::memory_order_relaxed))
+#define plx_cas_acquire(p, expected, v)                                                            \
+    ((p)->compare_exchange_weak(*(expected), (v), std::memory_order_acquire,                       \
+                                std::memory_order_relaxed))
 #define plx_cas_release(p, expected, v)                                                            \
     ((p)->compare_exchange_weak(*(expected), (v), std::memory_order_release,                       \
                                 std::memory_order_relaxed))
@@ -110,6 +113,9 @@ static inline bool plx_is_pow2(uint64_t value)
 #define plx_fetch_add_acq_rel(p, v) atomic_fetch_add_explicit((p), (v), memory_order_acq_rel)
 #define plx_cas_relaxed(p, expected, v)                                                            \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_relaxed,              \
+                                          memory_order_relaxed)
+#define plx_cas_acquire(p, expected, v)                                                            \
+    atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_acquire,              \
                                           memory_order_relaxed)
 #define plx_cas_release(p, expected, v)                                                            \
     atomic_compare_exchange_weak_explicit((p), (expected), (v), memory_order_release,              \

@@ -184,10 +184,9 @@ int plx__reactor_open(struct plx_runtime *rt, uint32_t index, bool adopted, stru
 {
     struct plx__slot *slot = &rt->slots[index];
     const struct plx_plan_reactor *planned = &rt->plan->reactors[index];
-    struct plx__io_config config = {.settings = &rt->settings,
-                                    .arena = &slot->arena,
-                                    .deny = rt->opts.deny,
-                                    .sq_cpu = planned->sq_cpu,
+    struct plx__io_config config = {.settings = &rt->settings, .arena = &slot->arena,
+                                    .machine = rt->machine,    .plan = rt->plan,
+                                    .deny = rt->opts.deny,     .sq_cpu = planned->sq_cpu,
                                     .home = (uint16_t)index};
     int rc = place_thread(slot, planned->cpu, adopted, diag);
     if (rc == 0)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The epoll backend: for hosts where io_uring is refused. Sockets, pipes, eventfds and the like;
- * regular files, which epoll cannot watch, are refused.
+ * The epoll backend: for hosts where io_uring is refused.
  *
  * An op is tried at once with the plain non-blocking call. What would block waits in a *line* of
  * its descriptor: one of readers, one of writers, each served in order, and one of poll ops, each
@@ -10,58 +9,22 @@
  * edge marks the line *ready* and puts the descriptor on the list of ready ones; a line stays ready
  * until an attempt says that it would block, which may be turns later, as each turn is bounded.
  *
+ * What epoll refuses to watch is a regular file, a directory or a disk: its transfers, and the
+ * calls that may block on anything (fsync, fallocate, openat, statx), go to the workers.
+ *
  * Calls go by libc's symbols, so that a preloaded network stack can take them over.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
-#include <sys/uio.h>
+#include <string.h>
 #include <unistd.h>
 
-#include "runtime/io/io_internal.h"
+#include "runtime/io/epoll_internal.h"
 
 /* Events of one multishot op in one turn, so that a flood leaves room for the others. */
 #define SHOTS_MAX 16u
-/* An attempt's result: nothing was done, the op has to wait. Not an errno, nor a count. */
-#define WOULD_WAIT INT32_MIN
-
-enum line { LINE_READ, LINE_WRITE, LINE_POLL, LINE_COUNT };
-
-/* Marks of a descriptor. The first are one for each line: it is worth another attempt. */
-#define MARK_READY(line) (1u << (line))
-#define MARK_READY_ANY   ((1u << LINE_COUNT) - 1)
-#define MARK_LISTED      (1u << 3) /* on the list of ready descriptors */
-#define MARK_WATCHED     (1u << 4) /* registered with epoll */
-#define MARK_NONBLOCK    (1u << 5) /* we have made it non-blocking */
-#define MARK_CONNECTING  (1u << 6) /* the first writer is a connect under way */
-#define MARK_NO_NOWAIT   (1u << 7) /* its file knows no RWF_NOWAIT */
-
-/* What we know of one descriptor. All zero: nothing. */
-struct descriptor {
-    struct plx_op *last[LINE_COUNT]; /* rings by link: the last one's link is the first */
-    int32_t next_ready;
-    uint32_t marks;
-};
-
-PLX_STATIC_ASSERT(sizeof(struct descriptor) == 32, "two descriptors to a cache line");
-
-struct epoll {
-    struct plx__io io;
-    struct descriptor *descriptors; /* io.fd_limit of them */
-    int fd;
-    uint32_t waiting; /* ops in all lines */
-    int32_t ready_first;
-    int32_t ready_last;
-    uint32_t ready_count;
-    int32_t watched_max; /* the highest descriptor that was ever registered */
-    struct plx_op *closes_first;
-    struct plx_op *closes_last;
-    struct epoll_event events[PLX__BATCH_MAX];
-};
-
+/* What epoll says of the workers' descriptor, which is no op's. */
+#define NO_DESCRIPTOR (-1)
 /* Where collect writes. */
 struct batch {
     struct plx__completion *out;
@@ -69,28 +32,30 @@ struct batch {
     uint32_t max;
 };
 
-static inline struct epoll *of(struct plx__io *io)
+static inline struct plx__epoll *of(struct plx__io *io)
 {
-    return PLX_CONTAINER(io, struct epoll, io);
+    return PLX_CONTAINER(io, struct plx__epoll, io);
 }
 
 /* --- lines and the ready list ----------------------------------------------------------------- */
 
-static inline enum line line_of(const struct plx_op *op)
+static inline enum plx__line line_of(const struct plx_op *op)
 {
     switch (op->code) {
     case PLX_OP_WRITE:
+    case PLX_OP_WRITEV:
     case PLX_OP_SEND:
+    case PLX_OP_SENDMSG:
     case PLX_OP_CONNECT:
-        return LINE_WRITE;
+        return PLX__LINE_WRITE;
     case PLX_OP_POLL:
-        return LINE_POLL;
+        return PLX__LINE_POLL;
     default:
-        return LINE_READ;
+        return PLX__LINE_READ;
     }
 }
 
-static void enqueue(struct epoll *epoll, struct descriptor *d, struct plx_op *op)
+static void enqueue(struct plx__epoll *epoll, struct plx__descriptor *d, struct plx_op *op)
 {
     struct plx_op **last = &d->last[line_of(op)];
     if (*last != NULL) {
@@ -105,7 +70,8 @@ static void enqueue(struct epoll *epoll, struct descriptor *d, struct plx_op *op
 }
 
 /* Takes out the op after `before`; the line is not empty. */
-static void dequeue_after(struct epoll *epoll, struct descriptor *d, struct plx_op *before)
+static void dequeue_after(struct plx__epoll *epoll, struct plx__descriptor *d,
+                          struct plx_op *before)
 {
     struct plx_op *op = before->link;
     struct plx_op **last = &d->last[line_of(op)];
@@ -117,18 +83,18 @@ static void dequeue_after(struct epoll *epoll, struct descriptor *d, struct plx_
 }
 
 /* Those of the lines in `ready` where somebody waits are to be tried. */
-static void mark_ready(struct epoll *epoll, int32_t fd, uint32_t ready)
+static void mark_ready(struct plx__epoll *epoll, int32_t fd, uint32_t ready)
 {
-    struct descriptor *d = &epoll->descriptors[fd];
-    for (unsigned line = 0; line < LINE_COUNT; line++) {
+    struct plx__descriptor *d = &epoll->descriptors[fd];
+    for (unsigned line = 0; line < PLX__LINE_COUNT; line++) {
         if (d->last[line] == NULL)
-            ready &= ~MARK_READY(line);
+            ready &= ~PLX__FD_READY(line);
     }
     d->marks |= ready;
-    if (ready == 0 || (d->marks & MARK_LISTED) != 0)
+    if (ready == 0 || (d->marks & PLX__FD_LISTED) != 0)
         return;
 
-    d->marks |= MARK_LISTED;
+    d->marks |= PLX__FD_LISTED;
     d->next_ready = -1;
     if (epoll->ready_count++ > 0)
         epoll->descriptors[epoll->ready_last].next_ready = fd;
@@ -137,17 +103,17 @@ static void mark_ready(struct epoll *epoll, int32_t fd, uint32_t ready)
     epoll->ready_last = fd;
 }
 
-static int32_t pop_ready(struct epoll *epoll)
+static int32_t pop_ready(struct plx__epoll *epoll)
 {
     int32_t fd = epoll->ready_first;
-    struct descriptor *d = &epoll->descriptors[fd];
+    struct plx__descriptor *d = &epoll->descriptors[fd];
     epoll->ready_first = d->next_ready;
     epoll->ready_count--;
-    d->marks &= ~MARK_LISTED;
+    d->marks &= ~PLX__FD_LISTED;
     return fd;
 }
 
-static int watch(struct epoll *epoll, int32_t fd)
+static int watch(struct plx__epoll *epoll, int32_t fd)
 {
     struct epoll_event event = {
         .events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
@@ -155,183 +121,29 @@ static int watch(struct epoll *epoll, int32_t fd)
     };
     if (epoll_ctl(epoll->fd, EPOLL_CTL_ADD, fd, &event) != 0)
         return -errno;
-    epoll->descriptors[fd].marks |= MARK_WATCHED;
+    epoll->descriptors[fd].marks |= PLX__FD_WATCHED;
     if (fd > epoll->watched_max)
         epoll->watched_max = fd;
     return 0;
 }
 
-/* --- attempts: one plain call, its result, or WOULD_WAIT -------------------------------------- */
-
-static inline int32_t outcome(ssize_t rc)
-{
-    if (rc >= 0)
-        return (int32_t)rc;
-    return errno == EAGAIN ? WOULD_WAIT : -errno;
-}
-
-/* What of `bits`, errors and hangups shows now; 0 nothing; or negative errno. */
-static int32_t shown(int fd, uint32_t bits)
-{
-    struct pollfd look = {.fd = fd, .events = (short)bits};
-    if (poll(&look, 1, 0) < 0)
-        return -errno;
-    return (look.revents & POLLNVAL) != 0 ? -EBADF : look.revents;
-}
-
-static int make_nonblocking(struct descriptor *d, int fd)
-{
-    if ((d->marks & MARK_NONBLOCK) != 0)
-        return 0;
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || ((flags & O_NONBLOCK) == 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0))
-        return -errno;
-    d->marks |= MARK_NONBLOCK;
-    return 0;
-}
-
-static ssize_t transfer_at(const struct plx_op *op, size_t len, off_t offset, int flags)
-{
-    struct iovec part = {.iov_base = op->mem.buf, .iov_len = len};
-    if (op->code == PLX_OP_READ)
-        return preadv2(op->fd, &part, 1, offset, flags);
-    return pwritev2(op->fd, &part, 1, offset, flags);
-}
-
-/* An offset means nothing to a pipe, and is no error, as with io_uring. */
-static ssize_t transfer(const struct plx_op *op, size_t len, int flags)
-{
-    ssize_t rc = transfer_at(op, len, (off_t)op->aux.offset, flags);
-    if (rc < 0 && errno == ESPIPE)
-        rc = transfer_at(op, len, -1, flags);
-    return rc;
-}
-
-/*
- * The descriptor blocks, and is left so: its open file may be shared with other processes. Where
- * RWF_NOWAIT is not known (named pipes; all pipes before Linux 6.4; writes to an eventfd) we look
- * first, and write no more than a pipe that shows POLLOUT takes without blocking.
- */
-static int32_t try_transfer(struct epoll *epoll, const struct plx_op *op, struct plx_event *event)
-{
-    (void)event;
-    struct descriptor *d = &epoll->descriptors[op->fd];
-    if ((d->marks & MARK_NO_NOWAIT) == 0) {
-        ssize_t rc = transfer(op, op->len, RWF_NOWAIT);
-        if (rc >= 0 || errno != EOPNOTSUPP)
-            return outcome(rc);
-        d->marks |= MARK_NO_NOWAIT;
-    }
-
-    bool reads = op->code == PLX_OP_READ;
-    int32_t bits = shown(op->fd, reads ? POLLIN : POLLOUT);
-    if (bits <= 0)
-        return bits == 0 ? WOULD_WAIT : bits;
-    return outcome(transfer(op, reads || op->len < PIPE_BUF ? op->len : PIPE_BUF, 0));
-}
-
-static int32_t try_recv(struct epoll *epoll, const struct plx_op *op, struct plx_event *event)
-{
-    (void)epoll;
-    (void)event;
-    return outcome(recv(op->fd, op->mem.buf, op->len, (int)op->arg | MSG_DONTWAIT));
-}
-
-/* No buffer is free: that ends the op only when there is something to put into one. */
-static int32_t try_without_buffer(const struct plx_op *op)
-{
-    char byte;
-    int32_t result = outcome(recv(op->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT));
-    return result > 0 ? -ENOBUFS : result;
-}
-
-static int32_t try_recv_group(struct epoll *epoll, const struct plx_op *op, struct plx_event *event)
-{
-    struct plx__group *group = &epoll->io.groups[op->index];
-    PLX_ASSERT_HOT(op->index < PLX_GROUPS_MAX && group->count != 0);
-    if (PLX_UNLIKELY(group->free_count == 0))
-        return try_without_buffer(op);
-
-    uint16_t id = group->free_ids[group->free_count - 1];
-    void *buf = group->blocks[id];
-    int32_t result = outcome(recv(op->fd, buf, group->bytes, (int)op->arg | MSG_DONTWAIT));
-    if (result > 0) {
-        group->free_count--;
-        event->data = plx__group_lend(group, id);
-        event->buffer_id = id;
-        event->flags = PLX_EV_BUFFER;
-    }
-    return result;
-}
-
-static int32_t try_send(struct epoll *epoll, const struct plx_op *op, struct plx_event *event)
-{
-    (void)epoll;
-    (void)event;
-    int flags = (int)op->arg | MSG_DONTWAIT | MSG_NOSIGNAL;
-    return outcome(send(op->fd, op->mem.data, op->len, flags));
-}
-
-static int32_t try_accept(struct epoll *epoll, const struct plx_op *op, struct plx_event *event)
-{
-    (void)event;
-    int rc = make_nonblocking(&epoll->descriptors[op->fd], op->fd);
-    if (rc != 0)
-        return rc;
-    return outcome(accept4(op->fd, NULL, NULL, (int)op->arg));
-}
-
-/*
- * A connect under way is looked after by the same call: it tells success from failure even when a
- * receive has taken the socket's error, and leaves the socket as a blocking connect would.
- */
-static int32_t try_connect(struct epoll *epoll, const struct plx_op *op, struct plx_event *event)
-{
-    (void)event;
-    struct descriptor *d = &epoll->descriptors[op->fd];
-    int rc = make_nonblocking(d, op->fd);
-    if (rc != 0)
-        return rc;
-    bool again = (d->marks & MARK_CONNECTING) != 0;
-    int error = connect(op->fd, op->mem.addr, op->index) == 0 ? 0 : errno;
-    if (error == EINPROGRESS || (again && error == EALREADY)) {
-        d->marks |= MARK_CONNECTING;
-        return WOULD_WAIT;
-    }
-    d->marks &= ~MARK_CONNECTING;
-    /* EAGAIN is a UNIX socket's full backlog: an end, since no edge tells when there is room. */
-    return again && error == EISCONN ? 0 : -error;
-}
-
-static int32_t try_poll(struct epoll *epoll, const struct plx_op *op, struct plx_event *event)
-{
-    (void)epoll;
-    (void)event;
-    int32_t bits = shown(op->fd, op->arg);
-    return bits == 0 ? WOULD_WAIT : bits;
-}
-
-/* `event` is all zero on entry; only a receive from a group changes it. */
-typedef int32_t (*attempt_fn)(struct epoll *epoll, const struct plx_op *op,
-                              struct plx_event *event);
-
-static const attempt_fn attempts[PLX_OP_CODE_COUNT] = {
-    [PLX_OP_READ] = try_transfer,
-    [PLX_OP_WRITE] = try_transfer,
-    [PLX_OP_RECV] = try_recv,
-    [PLX_OP_SEND] = try_send,
-    [PLX_OP_RECV_GROUP] = try_recv_group,
-    [PLX_OP_ACCEPT] = try_accept,
-    [PLX_OP_CONNECT] = try_connect,
-    [PLX_OP_POLL] = try_poll,
-};
-
 /* --- submitting and cancelling ---------------------------------------------------------------- */
 
-/* Closed at the start of the next collect: only then can nobody be given the number before the
- * event that says so is delivered. */
-static void submit_close(struct epoll *epoll, struct plx_op *op)
+/*
+ * Closed at the start of the next collect: only then can nobody be given the number before the
+ * event that says so is delivered. A file is closed by a worker, since its file system may have
+ * something to write first. Nothing names the descriptor any more, and nothing will until it is
+ * closed, so what is known of it goes.
+ */
+static int submit_close(struct plx__epoll *epoll, struct plx_op *op)
 {
+    struct plx__descriptor *d = &epoll->descriptors[op->fd];
+    if ((d->marks & PLX__FD_FILE) != 0) {
+        int rc = plx__workers_submit(epoll->workers, op);
+        if (rc == 0)
+            d->marks &= PLX__FD_LISTED;
+        return rc;
+    }
     op->link = NULL;
     if (epoll->closes_first != NULL)
         epoll->closes_last->link = op;
@@ -339,57 +151,94 @@ static void submit_close(struct epoll *epoll, struct plx_op *op)
         epoll->closes_first = op;
     epoll->closes_last = op;
     plx__op_set_state(op, PLX_OP_SUBMITTED);
+    return 0;
 }
 
-/* What may give several events is left to collect, which has a place for them. */
+/* What takes buffers or may give several events is left to collect, which has a place for them. */
 static inline bool is_deferred(const struct plx_op *op)
 {
-    return op->code == PLX_OP_RECV_GROUP || (op->flags & PLX_MULTISHOT) != 0;
+    return op->code == PLX_OP_RECV_GROUP || op->code == PLX_OP_RECVMSG_GROUP ||
+           op->code == PLX_OP_READ_GROUP || (op->flags & PLX_MULTISHOT) != 0;
+}
+
+/* What reads or writes whatever the descriptor is, a file too. */
+static inline bool is_transfer(const struct plx_op *op)
+{
+    return op->code >= PLX_OP_READ && op->code <= PLX_OP_READ_GROUP;
+}
+
+PLX_STATIC_ASSERT(PLX_OP_READ_GROUP - PLX_OP_READ == 4, "the transfers stand side by side");
+
+/* Whether the op is one for a worker; of a transfer that is known once its descriptor is. */
+static inline bool is_for_worker(const struct plx__epoll *epoll, const struct plx_op *op)
+{
+    switch (op->code) {
+    case PLX_OP_FSYNC:
+    case PLX_OP_FALLOCATE:
+    case PLX_OP_OPENAT:
+    case PLX_OP_STATX:
+        return true;
+    default:
+        return is_transfer(op) && (epoll->descriptors[op->fd].marks & PLX__FD_FILE) != 0;
+    }
 }
 
 /* Tries an op that nobody is ahead of. Returns whether it has ended. */
-static inline bool ends_at_once(struct epoll *epoll, const struct descriptor *d, struct plx_op *op)
+static inline bool ends_at_once(struct plx__epoll *epoll, const struct plx__descriptor *d,
+                                struct plx_op *op)
 {
-    enum line line = line_of(op);
-    if (is_deferred(op) || (d->last[line] != NULL && line != LINE_POLL))
+    enum plx__line line = line_of(op);
+    if (is_deferred(op) || (d->last[line] != NULL && line != PLX__LINE_POLL))
         return false;
     /* A receive would take the error that the connect is to report. */
-    if (line == LINE_READ && (d->marks & MARK_CONNECTING) != 0)
+    if (line == PLX__LINE_READ && (d->marks & PLX__FD_CONNECTING) != 0)
         return false;
     struct plx_event event = {0};
-    int32_t result = attempts[op->code](epoll, op, &event);
-    if (result == WOULD_WAIT)
+    int32_t result = plx__attempts[op->code](epoll, op, &event);
+    if (result == PLX__WOULD_WAIT)
         return false;
     plx__io_end(&epoll->io, op, result);
     return true;
 }
 
+/* What ends here or at a worker, without waiting for its descriptor. */
+static int submit_plain(struct plx__epoll *epoll, struct plx_op *op)
+{
+    switch (op->code) {
+    case PLX_OP_NOP:
+        plx__io_end(&epoll->io, op, 0);
+        return 0;
+    case PLX_OP_SHUTDOWN:
+        plx__io_end(&epoll->io, op, shutdown(op->fd, (int)op->arg) == 0 ? 0 : -errno);
+        return 0;
+    case PLX_OP_CLOSE:
+        return submit_close(epoll, op);
+    default:
+        return is_for_worker(epoll, op) ? plx__workers_submit(epoll->workers, op) : -EOPNOTSUPP;
+    }
+}
+
 static int epoll_submit(struct plx__io *io, struct plx_op *op)
 {
-    struct epoll *epoll = of(io);
-    if (op->code == PLX_OP_NOP) {
-        plx__io_end(io, op, 0);
-        return 0;
-    }
-    if (op->code != PLX_OP_CLOSE && attempts[op->code] == NULL)
-        return -EOPNOTSUPP;
-    if (op->code == PLX_OP_CLOSE) {
-        submit_close(epoll, op);
-        return 0;
-    }
+    struct plx__epoll *epoll = of(io);
+    if (plx__attempts[op->code] == NULL || is_for_worker(epoll, op))
+        return submit_plain(epoll, op);
 
-    struct descriptor *d = &epoll->descriptors[op->fd];
-    bool transfers = op->code == PLX_OP_READ || op->code == PLX_OP_WRITE;
+    if (op->code == PLX_OP_RECVMSG_GROUP && !plx__message_fits(&io->groups[op->index], op))
+        return -EINVAL;
+    struct plx__descriptor *d = &epoll->descriptors[op->fd];
     int rc = 0;
     /* A file is told apart by epoll's refusal, so it must be asked before the attempt. */
-    if (transfers && (d->marks & MARK_WATCHED) == 0) {
+    if (is_transfer(op) && (d->marks & PLX__FD_WATCHED) == 0) {
         rc = watch(epoll, op->fd);
-        if (rc == -EPERM)
-            return -EOPNOTSUPP;
+        if (rc == -EPERM) {
+            d->marks |= PLX__FD_FILE;
+            return submit_plain(epoll, op);
+        }
     }
     if (rc == 0 && ends_at_once(epoll, d, op))
         return 0;
-    if (rc == 0 && (d->marks & MARK_WATCHED) == 0)
+    if (rc == 0 && (d->marks & PLX__FD_WATCHED) == 0)
         rc = watch(epoll, op->fd);
     if (rc != 0) {
         plx__io_end(io, op, rc);
@@ -397,29 +246,33 @@ static int epoll_submit(struct plx__io *io, struct plx_op *op)
     }
     enqueue(epoll, d, op);
     if (is_deferred(op))
-        mark_ready(epoll, op->fd, MARK_READY(line_of(op)));
+        mark_ready(epoll, op->fd, PLX__FD_READY(line_of(op)));
     return 0;
 }
 
-static void withdraw(struct epoll *epoll, struct plx_op *before)
+static void withdraw(struct plx__epoll *epoll, struct plx_op *before)
 {
     struct plx_op *op = before->link;
-    struct descriptor *d = &epoll->descriptors[op->fd];
-    enum line line = line_of(op);
+    struct plx__descriptor *d = &epoll->descriptors[op->fd];
+    enum plx__line line = line_of(op);
     bool first = d->last[line] == before;
     dequeue_after(epoll, d, before);
     if (first && op->code == PLX_OP_CONNECT)
-        d->marks &= ~MARK_CONNECTING;
+        d->marks &= ~PLX__FD_CONNECTING;
     /* Those behind it have never been tried: what stopped the first need not stop them. */
     if (first)
-        mark_ready(epoll, op->fd, MARK_READY(line));
+        mark_ready(epoll, op->fd, PLX__FD_READY(line));
     plx__io_end(&epoll->io, op, -ECANCELED);
 }
 
-/* The op is in a line: one that is not has ended or is a close, and is not cancelled. */
+/* The op is with the workers or in a line: another has ended or is a close, and not cancelled. */
 static void epoll_cancel(struct plx__io *io, struct plx_op *op)
 {
-    struct epoll *epoll = of(io);
+    struct plx__epoll *epoll = of(io);
+    if (is_for_worker(epoll, op)) {
+        plx__workers_cancel(epoll->workers, op);
+        return;
+    }
     struct plx_op *before = epoll->descriptors[op->fd].last[line_of(op)];
     PLX_ASSERT_HOT(before != NULL);
     while (before->link != op)
@@ -429,10 +282,11 @@ static void epoll_cancel(struct plx__io *io, struct plx_op *op)
 
 static void epoll_cancel_all(struct plx__io *io)
 {
-    struct epoll *epoll = of(io);
+    struct plx__epoll *epoll = of(io);
+    plx__workers_cancel_all(epoll->workers);
     for (int32_t fd = 0; epoll->waiting > 0 && fd <= epoll->watched_max; fd++) {
-        struct descriptor *d = &epoll->descriptors[fd];
-        for (unsigned line = 0; line < LINE_COUNT; line++) {
+        struct plx__descriptor *d = &epoll->descriptors[fd];
+        for (unsigned line = 0; line < PLX__LINE_COUNT; line++) {
             while (d->last[line] != NULL)
                 withdraw(epoll, d->last[line]);
         }
@@ -449,18 +303,33 @@ static inline void emit(struct batch *batch, struct plx_op *op, const struct plx
 }
 
 /* Nothing names these descriptors any more, so what is known of them goes with them. */
-static void run_closes(struct epoll *epoll, struct batch *batch)
+static void run_closes(struct plx__epoll *epoll, struct batch *batch)
 {
     while (epoll->closes_first != NULL && batch->count < batch->max) {
         struct plx_op *op = epoll->closes_first;
-        struct descriptor *d = &epoll->descriptors[op->fd];
+        struct plx__descriptor *d = &epoll->descriptors[op->fd];
         epoll->closes_first = op->link;
         /* Asked for, since a duplicate of the descriptor would keep the registration alive. */
-        if ((d->marks & MARK_WATCHED) != 0)
+        if ((d->marks & PLX__FD_WATCHED) != 0)
             (void)epoll_ctl(epoll->fd, EPOLL_CTL_DEL, op->fd, NULL);
-        d->marks &= MARK_LISTED;
+        d->marks &= PLX__FD_LISTED;
         struct plx_event event = {.result = close(op->fd) == 0 ? 0 : -errno};
         emit(batch, op, &event);
+    }
+}
+
+/* Whether an op that stays armed goes on after this event. */
+static bool goes_on(const struct plx_op *op, int32_t result)
+{
+    if ((op->flags & PLX_MULTISHOT) == 0 || result < 0)
+        return false;
+    switch (op->code) {
+    case PLX_OP_ACCEPT:
+        return true;
+    case PLX_OP_RECVMSG_GROUP: /* ends with an empty message or a stream's end, as io_uring's */
+        return (size_t)result > plx__message_rooms(op->mem.msg);
+    default:
+        return result > 0;
     }
 }
 
@@ -468,20 +337,18 @@ static void run_closes(struct epoll *epoll, struct batch *batch)
  * Tries the first op of a line. Returns whether the next one may be tried. The line stays ready
  * unless an attempt would block.
  */
-static bool serve_first(struct epoll *epoll, struct descriptor *d, enum line line,
+static bool serve_first(struct plx__epoll *epoll, struct plx__descriptor *d, enum plx__line line,
                         struct batch *batch)
 {
     struct plx_op *op = d->last[line]->link;
-    bool accepts = op->code == PLX_OP_ACCEPT;
-    bool many = (accepts || op->code == PLX_OP_RECV_GROUP) && (op->flags & PLX_MULTISHOT) != 0;
     for (uint32_t shots = 0; shots < SHOTS_MAX && batch->count < batch->max; shots++) {
         struct plx_event event = {0};
-        event.result = attempts[op->code](epoll, op, &event);
-        if (event.result == WOULD_WAIT) {
-            d->marks &= ~MARK_READY(line);
+        event.result = plx__attempts[op->code](epoll, op, &event);
+        if (event.result == PLX__WOULD_WAIT) {
+            d->marks &= ~PLX__FD_READY(line);
             return false;
         }
-        if (!many || event.result < 0 || (event.result == 0 && !accepts)) {
+        if (!goes_on(op, event.result)) {
             dequeue_after(epoll, d, d->last[line]);
             emit(batch, op, &event);
             return true;
@@ -492,7 +359,7 @@ static bool serve_first(struct epoll *epoll, struct descriptor *d, enum line lin
     return false;
 }
 
-static void serve_line(struct epoll *epoll, struct descriptor *d, enum line line,
+static void serve_line(struct plx__epoll *epoll, struct plx__descriptor *d, enum plx__line line,
                        struct batch *batch)
 {
     while (d->last[line] != NULL && batch->count < batch->max) {
@@ -500,22 +367,22 @@ static void serve_line(struct epoll *epoll, struct descriptor *d, enum line line
             return;
     }
     if (d->last[line] == NULL)
-        d->marks &= ~MARK_READY(line);
+        d->marks &= ~PLX__FD_READY(line);
 }
 
 /* Each poll op asks for bits of its own, so each is looked after, wherever it stands. */
-static void serve_polls(struct epoll *epoll, struct descriptor *d, struct batch *batch)
+static void serve_polls(struct plx__epoll *epoll, struct plx__descriptor *d, struct batch *batch)
 {
-    struct plx_op *last = d->last[LINE_POLL];
+    struct plx_op *last = d->last[PLX__LINE_POLL];
     struct plx_op *before = last;
-    while (d->last[LINE_POLL] != NULL) {
+    while (d->last[PLX__LINE_POLL] != NULL) {
         if (batch->count == batch->max)
             return;
         struct plx_op *op = before->link;
         bool was_last = op == last;
         struct plx_event event = {0};
-        event.result = try_poll(epoll, op, &event);
-        if (event.result == WOULD_WAIT) {
+        event.result = plx__attempts[PLX_OP_POLL](epoll, op, &event);
+        if (event.result == PLX__WOULD_WAIT) {
             before = op;
         } else {
             dequeue_after(epoll, d, before);
@@ -524,50 +391,52 @@ static void serve_polls(struct epoll *epoll, struct descriptor *d, struct batch 
         if (was_last)
             break;
     }
-    d->marks &= ~MARK_READY(LINE_POLL);
+    d->marks &= ~PLX__FD_READY(PLX__LINE_POLL);
 }
 
 /* Serves every ready descriptor once; those that are not done with go to the list's end. */
-static void serve_ready(struct epoll *epoll, struct batch *batch)
+static void serve_ready(struct plx__epoll *epoll, struct batch *batch)
 {
     for (uint32_t left = epoll->ready_count; left > 0 && batch->count < batch->max; left--) {
         int32_t fd = pop_ready(epoll);
-        struct descriptor *d = &epoll->descriptors[fd];
-        if ((d->marks & (MARK_CONNECTING | MARK_READY(LINE_WRITE))) ==
-            (MARK_CONNECTING | MARK_READY(LINE_WRITE)))
-            serve_line(epoll, d, LINE_WRITE, batch);
-        if ((d->marks & MARK_READY(LINE_POLL)) != 0)
+        struct plx__descriptor *d = &epoll->descriptors[fd];
+        if ((d->marks & (PLX__FD_CONNECTING | PLX__FD_READY(PLX__LINE_WRITE))) ==
+            (PLX__FD_CONNECTING | PLX__FD_READY(PLX__LINE_WRITE)))
+            serve_line(epoll, d, PLX__LINE_WRITE, batch);
+        if ((d->marks & PLX__FD_READY(PLX__LINE_POLL)) != 0)
             serve_polls(epoll, d, batch);
-        if ((d->marks & MARK_READY(LINE_READ)) != 0)
-            serve_line(epoll, d, LINE_READ, batch);
-        if ((d->marks & MARK_READY(LINE_WRITE)) != 0)
-            serve_line(epoll, d, LINE_WRITE, batch);
-        uint32_t again = d->marks & MARK_READY_ANY;
-        d->marks &= ~MARK_READY_ANY;
+        if ((d->marks & PLX__FD_READY(PLX__LINE_READ)) != 0)
+            serve_line(epoll, d, PLX__LINE_READ, batch);
+        if ((d->marks & PLX__FD_READY(PLX__LINE_WRITE)) != 0)
+            serve_line(epoll, d, PLX__LINE_WRITE, batch);
+        uint32_t again = d->marks & PLX__FD_READY_ANY;
+        d->marks &= ~PLX__FD_READY_ANY;
         mark_ready(epoll, fd, again);
     }
 }
 
-static void take_edges(struct epoll *epoll)
+static void take_edges(struct plx__epoll *epoll)
 {
     epoll->io.kernel_entries++;
     int count = epoll_wait(epoll->fd, epoll->events, PLX__BATCH_MAX, 0);
     for (int i = 0; i < count; i++) {
         uint32_t bits = epoll->events[i].events;
-        uint32_t ready = MARK_READY(LINE_POLL);
+        uint32_t ready = PLX__FD_READY(PLX__LINE_POLL);
         if ((bits & ~(uint32_t)EPOLLOUT) != 0)
-            ready |= MARK_READY(LINE_READ);
+            ready |= PLX__FD_READY(PLX__LINE_READ);
         if ((bits & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0)
-            ready |= MARK_READY(LINE_WRITE);
-        mark_ready(epoll, epoll->events[i].data.fd, ready);
+            ready |= PLX__FD_READY(PLX__LINE_WRITE);
+        if (epoll->events[i].data.fd != NO_DESCRIPTOR)
+            mark_ready(epoll, epoll->events[i].data.fd, ready);
     }
 }
 
 static uint32_t epoll_collect(struct plx__io *io, struct plx__completion *out, uint32_t max)
 {
-    struct epoll *epoll = of(io);
+    struct plx__epoll *epoll = of(io);
     struct batch batch = {.out = out, .max = max};
     run_closes(epoll, &batch);
+    batch.count += plx__workers_collect(epoll->workers, out + batch.count, max - batch.count);
 
     /* Ops that end at once must not starve those that wait, so these keep a quarter. */
     uint32_t room = max - batch.count;
@@ -610,7 +479,8 @@ static void epoll_group_release(struct plx__io *io, uint16_t index, uint16_t buf
 
 PLX_COLD static void epoll_close(struct plx__io *io)
 {
-    struct epoll *epoll = of(io);
+    struct plx__epoll *epoll = of(io);
+    plx__workers_close(epoll->workers);
     (void)close(epoll->fd);
     free(epoll->descriptors);
     plx__io_fini(io);
@@ -632,11 +502,20 @@ static const struct plx__io_ops epoll_ops = {
     .close = epoll_close,
 };
 
+/* Its edges are for a wait that sleeps; a turn looks at the workers anyway. */
+PLX_COLD static int watch_workers(struct plx__epoll *epoll, struct plx_diag *diag)
+{
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.fd = NO_DESCRIPTOR};
+    if (epoll_ctl(epoll->fd, EPOLL_CTL_ADD, plx__workers_fd(epoll->workers), &event) == 0)
+        return 0;
+    return plx_diag_set(diag, -errno, "epoll", "watching the file workers: %s", strerror(errno));
+}
+
 PLX_COLD int plx__epoll_open(const struct plx__io_config *config, struct plx__io **out,
                              struct plx_diag *diag)
 {
     *out = NULL;
-    struct epoll *epoll = calloc(1, sizeof(*epoll));
+    struct plx__epoll *epoll = calloc(1, sizeof(*epoll));
     if (epoll == NULL)
         return plx_diag_set(diag, -ENOMEM, "epoll", "no memory for the epoll backend");
     int rc = plx__io_init(&epoll->io, &epoll_ops, config, diag);
@@ -657,10 +536,20 @@ PLX_COLD int plx__epoll_open(const struct plx__io_config *config, struct plx__io
                           error == EMFILE ? ": the limit of open descriptors is reached" : "");
         goto free_descriptors;
     }
+    rc = plx__workers_open(&epoll->io, config, &epoll->workers, diag);
+    if (rc != 0)
+        goto close_fd;
+    rc = watch_workers(epoll, diag);
+    if (rc != 0)
+        goto close_workers;
     epoll->io.mode = "epoll";
     *out = &epoll->io;
     return 0;
 
+close_workers:
+    plx__workers_close(epoll->workers);
+close_fd:
+    (void)close(epoll->fd);
 free_descriptors:
     free(epoll->descriptors);
 fini_io:

@@ -25,6 +25,8 @@
 #include "runtime/io/group.h"
 #include "runtime/io/op_file.h"
 #include "runtime/io/op_socket.h"
+#include "runtime/place/machine.h"
+#include "runtime/place/plan.h"
 #include "runtime/settings/settings.h"
 
 /* Completions that one turn delivers at the most. */
@@ -124,6 +126,8 @@ struct plx__io_note {
 struct plx__io_config {
     const struct plx_settings *settings;
     struct plx_arena *arena;
+    const struct plx_machine *machine; /* both NULL: nothing is planned */
+    const struct plx_plan *plan;
     uint32_t deny;  /* PLX_CAP_ bits that are to be treated as missing */
     int32_t sq_cpu; /* the core for the SQ thread; -1: no SQPOLL */
     int32_t sq_fd;  /* the ring whose SQ thread to share (ATTACH_WQ); -1: one of its own */

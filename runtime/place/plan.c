@@ -96,6 +96,8 @@ static void explain_sq(const struct plx_plan_sheet *sheet, uint32_t position, ch
     size_t room = PLX_PLAN_REASON_BYTES;
     if (settings->sqpoll == PLX_SQPOLL_OFF)
         snprintf(reason, room, "POLLUX_SQPOLL=off");
+    else if (plx__plan_without_uring(settings))
+        snprintf(reason, room, "POLLUX_SQPOLL=auto: POLLUX_BACKEND=epoll has no SQ threads");
     else if (sheet->has_named_sq)
         snprintf(reason, room, "POLLUX_SQPOLL_CPUS names %s of node %" PRIu32,
                  node->named > 0 ? "cores" : "none", number);

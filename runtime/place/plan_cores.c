@@ -213,9 +213,12 @@ int plx__plan_find_cores(struct plx_plan_sheet *sheet)
     struct plx_cpu_set allowed = allowed_cpus(sheet->machine);
     sheet->allowed = plx_cpu_set_count(&allowed);
     sheet->has_named_sq = !plx_cpu_set_is_empty(&settings->sqpoll_cpus);
-    if (sheet->has_named_sq && settings->sqpoll == PLX_SQPOLL_OFF) {
+    bool none = settings->sqpoll == PLX_SQPOLL_OFF || plx__plan_without_uring(settings);
+    if (sheet->has_named_sq && none) {
         sheet->has_named_sq = false;
-        plx__plan_note(sheet, "POLLUX_SQPOLL_CPUS has no effect under POLLUX_SQPOLL=off");
+        plx__plan_note(sheet, "POLLUX_SQPOLL_CPUS has no effect under %s",
+                       settings->sqpoll == PLX_SQPOLL_OFF ? "POLLUX_SQPOLL=off"
+                                                          : "POLLUX_BACKEND=epoll");
     }
     for (uint32_t i = 0; i < sheet->machine->cpu_count; i++)
         classify(sheet, i);

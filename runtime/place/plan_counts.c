@@ -63,7 +63,8 @@ static int want_found(const struct plx_plan_sheet *sheet, uint32_t position)
 {
     struct plx_plan_node *node = &sheet->nodes[position];
     bool on = sheet->settings->sqpoll == PLX_SQPOLL_ON;
-    bool is_auto = sheet->settings->sqpoll == PLX_SQPOLL_AUTO;
+    bool is_auto = sheet->settings->sqpoll == PLX_SQPOLL_AUTO &&
+                   !plx__plan_without_uring(sheet->settings);
     node->wants_sq = node->usable > 0 && (on || (is_auto && node->usable >= PLX_PLAN_AUTO_CORES));
     node->capacity = node->usable;
     if (!node->wants_sq)

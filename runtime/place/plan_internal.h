@@ -53,6 +53,12 @@ struct plx_plan_sheet {
     bool has_named_sq;  /* POLLUX_SQPOLL_CPUS counts */
 };
 
+/* Without io_uring there is no SQ thread; one that is insisted on is refused by the backend. */
+static inline bool plx__plan_without_uring(const struct plx_settings *settings)
+{
+    return settings->backend == PLX_BACKEND_EPOLL && settings->sqpoll == PLX_SQPOLL_AUTO;
+}
+
 /* Adds a note, as long as there is room. */
 PLX_COLD void plx__plan_note(struct plx_plan_sheet *sheet, const char *format, ...)
     PLX_PRINTF(2, 3);

@@ -87,6 +87,9 @@ enum plx_log_level { PLX_LOG_OFF, PLX_LOG_ERROR, PLX_LOG_WARN, PLX_LOG_INFO, PLX
       "stable", "how long an SQPOLL thread spins without work before it sleeps")                   \
     X(RING_ENTRIES, ring_entries, POW2, uint32_t, "entries", "1024", "16 to 32768", "reactor",     \
       "stable", "submission entries of a reactor's ring")                                          \
+    X(FILE_WORKERS, file_workers, COUNT, uint32_t, "threads", "2", "1 to 64", "reactor",           \
+      "stable", "threads that do a reactor's file operations on the epoll backend; io_uring "      \
+      "needs none")                                                                                \
     X(HUGEPAGES_1G, hugepages_1g, WANT, enum plx_want, "", "no", "", "reactor", "stable",          \
       "whether an arena is made of reserved 1 GiB pages")                                          \
     X(HUGEPAGES_2M, hugepages_2m, WANT, enum plx_want, "", "try", "", "reactor", "stable",         \

@@ -20,6 +20,7 @@
 #undef plx_fetch_add_release
 #undef plx_fetch_add_acq_rel
 #undef plx_cas_relaxed
+#undef plx_cas_acquire
 #undef plx_cas_release
 
 /* Assertions of debug builds would be accesses too, and multiply the executions. */
@@ -46,6 +47,7 @@
         *(expected) == wm_expected;                                                                \
     })
 #define plx_cas_relaxed(p, expected, v) WM_CAS(p, expected, v, WM_RELAXED)
+#define plx_cas_acquire(p, expected, v) WM_CAS(p, expected, v, WM_ACQUIRE)
 #define plx_cas_release(p, expected, v) WM_CAS(p, expected, v, WM_RELEASE)
 
 #endif

@@ -14,7 +14,7 @@
 #include <jansson.h>
 
 #include "runtime/settings/settings.h"
-#include "test/runtime/io/deny.h"
+#include "test/deny.h"
 #include "test/tools/run_pollux.h"
 
 /* Too large for a stack, and one case runs at a time. */

@@ -8,24 +8,25 @@
 
 #include <cmocka.h>
 
-static struct plx_settings settings;
+struct plx_settings epoll_settings;
+struct plx__io_config epoll_config;
 static struct plx_arena arena;
 static struct plx_pool pool;
 
 int epoll_open_plain(struct plx__io **out, struct plx_diag *diag)
 {
-    struct plx__io_config config = {
-        .settings = &settings,
-        .arena = &arena,
-        .sq_cpu = -1,
-        .sq_fd = -1,
-    };
-    return plx__epoll_open(&config, out, diag);
+    return plx__epoll_open(&epoll_config, out, diag);
 }
 
 int epoll_set_up(void **state)
 {
-    plx_settings_init(&settings);
+    plx_settings_init(&epoll_settings);
+    epoll_config = (struct plx__io_config){
+        .settings = &epoll_settings,
+        .arena = &arena,
+        .sq_cpu = -1,
+        .sq_fd = -1,
+    };
     struct plx_arena_opts opts;
     plx_arena_opts_init(&opts);
     opts.page_2m = PLX_WANT_NO;
@@ -41,6 +42,18 @@ int epoll_set_up(void **state)
     io->pool = &pool;
     *state = io;
     return 0;
+}
+
+struct plx__io *epoll_reopen(void **state)
+{
+    struct plx__io *io = *state;
+    if (io != NULL)
+        io->ops->close(io);
+    *state = NULL;
+    assert_int_equal(epoll_open_plain(&io, NULL), 0);
+    io->pool = &pool;
+    *state = io;
+    return io;
 }
 
 int epoll_tear_down(void **state)
@@ -60,12 +73,16 @@ void io_submit(struct plx__io *io, struct seen *seen)
     seen_allow();
 }
 
+void io_run(struct plx__io *io, struct seen *seen, int32_t result)
+{
+    io_submit(io, seen);
+    IO_UNTIL(io, seen->terminals == 1);
+    seen_expect(seen, result);
+}
+
 void io_close(struct plx__io *io, int fd)
 {
     struct seen seen = {0};
     plx_op_close(&seen.op, fd, seen_note, &seen);
-    io_submit(io, &seen);
-    for (unsigned turns = 0; seen.terminals == 0 && turns < 100; turns++)
-        plx__io_poll(io);
-    seen_expect(&seen, 0);
+    io_run(io, &seen, 0);
 }

@@ -13,15 +13,17 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "runtime/io/features.h"
-#include "test/runtime/io/deny.h"
+#include "test/deny.h"
 
 #define ARRAY_COUNT(array) (sizeof(array) / sizeof(*(array)))
 
@@ -94,6 +96,30 @@ static int send_and_receive(struct plx_reactor *reactor)
     return sent == 1 && got == 1 && byte == 'x' ? 0 : 22;
 }
 
+/* Bytes go to a file and come back, and it is closed; 0 when all was so. */
+static int write_and_read(struct plx_reactor *reactor)
+{
+    int fd = memfd_create("pollux-test", MFD_CLOEXEC);
+    if (fd < 0)
+        return 30;
+    char text[8] = "";
+    int32_t results[4] = {INT32_MIN, INT32_MIN, INT32_MIN, INT32_MIN};
+    struct plx_op ops[4];
+    plx_op_write(&ops[0], fd, "pollux", 6, 0, keep_result, &results[0]);
+    plx_op_fsync(&ops[1], fd, PLX_FSYNC_DATA, keep_result, &results[1]);
+    plx_op_read(&ops[2], fd, text, sizeof(text), 0, keep_result, &results[2]);
+    plx_op_close(&ops[3], fd, keep_result, &results[3]);
+    for (unsigned i = 0; i < 4; i++) {
+        if (plx_op_submit(reactor, &ops[i]) != 0)
+            return 31;
+        while (results[i] == INT32_MIN)
+            plx_reactor_poll(reactor);
+    }
+    if (results[0] != 6 || results[1] != 0 || results[2] != 6 || results[3] != 0)
+        return 32;
+    return strcmp(text, "pollux") == 0 && fcntl(fd, F_GETFD) < 0 ? 0 : 33;
+}
+
 /* In the child: its exit status says where it went wrong. */
 static int fall_back(int error)
 {
@@ -109,6 +135,8 @@ static int fall_back(int error)
         strstr(lines.last, "epoll") == NULL || strstr(lines.last, strerror(error)) == NULL)
         return 3;
     int rc = send_and_receive(reactor);
+    if (rc == 0)
+        rc = write_and_read(reactor);
     if (rc != 0)
         return rc;
     if (lines.count != 1)

@@ -473,6 +473,7 @@ static unsigned count_registrations(void)
 static void close_of_a_duplicated_descriptor_ends_its_registration(void **state)
 {
     struct plx__io *io = *state;
+    const unsigned own = count_registrations();
     int pair[2];
     make_pair(SOCK_STREAM, pair);
     struct seen seen = {0};
@@ -481,10 +482,10 @@ static void close_of_a_duplicated_descriptor_ends_its_registration(void **state)
     io_submit(io, &seen);
     put_text(pair[1], "a");
     assert_int_equal(plx__io_poll(io), 1);
-    assert_int_equal(count_registrations(), 1);
+    assert_int_equal(count_registrations(), own + 1);
     int twin = dup(pair[0]);
     io_close(io, pair[0]);
-    assert_int_equal(count_registrations(), 0);
+    assert_int_equal(count_registrations(), own);
 
     /* The number is another socket's now. */
     int other[2];

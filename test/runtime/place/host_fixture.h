@@ -21,10 +21,4 @@ void host_write(const char *path, const char *text);
 /* Runs `fn` in a child and returns what it returned, 0 to 255; -1 if the child ended otherwise. */
 int host_in_child(int (*fn)(void));
 
-/*
- * From here on the calling process gets EPERM from the system call of that number. Returns 0, or
- * a negative errno where the kernel has no seccomp filters.
- */
-int host_deny_call(int number);
-
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "runtime/place/machine.h"
 #include "runtime/place/machine_internal.h"
+#include "test/deny.h"
 #include "test/runtime/place/host_fixture.h"
 #include "test/runtime/place/place_fixture.h"
 
@@ -113,7 +114,7 @@ static int deny_affinity_and_look(void)
 {
     struct plx_machine *machine = NULL;
     struct plx_diag diag = {0};
-    if (host_deny_call(SYS_sched_getaffinity) != 0)
+    if (deny_call(SYS_sched_getaffinity, EPERM) != 0)
         return 77;
     int rc = plx_machine_create(&machine, &diag);
     return rc == -EIO && machine == NULL && strcmp(diag.what, "affinity") == 0 ? 0 : 1;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "runtime/place/pin_internal.h"
+#include "test/deny.h"
 #include "test/runtime/place/host_fixture.h"
 
 #include <errno.h>
@@ -167,7 +168,7 @@ static void check_tells_another_cpu_from_the_right_one(void **state)
 static int check_denied(void)
 {
     struct plx_diag diag = {0};
-    if (host_deny_call(SYS_sched_getaffinity) != 0)
+    if (deny_call(SYS_sched_getaffinity, EPERM) != 0)
         return 77;
     if (plx__pin_check(0, &diag) != -EIO)
         return 1;

@@ -283,6 +283,20 @@ static void plan_named_sq_cpus_are_used(void **state)
     assert_plan(&settings, "0-3", "POLLUX_SQPOLL_CPUS has no effect under POLLUX_SQPOLL=off", NULL);
 }
 
+static void plan_for_epoll_keeps_no_core_for_sq_threads(void **state)
+{
+    (void)state;
+    place_uniform(&m, 1, 1, 4, 1);
+    struct plx_settings settings = place_settings("backend=epoll", NULL);
+    assert_plan(&settings, "0-3", "sq: POLLUX_SQPOLL=auto: POLLUX_BACKEND=epoll has no SQ threads",
+                NULL);
+    settings = place_settings("backend=epoll", "sqpoll_cpus=3", NULL);
+    assert_plan(&settings, "0-3", "POLLUX_SQPOLL_CPUS has no effect under POLLUX_BACKEND=epoll",
+                NULL);
+    settings = place_settings("backend=uring", NULL);
+    assert_plan(&settings, "0-2 sq 3<0-2", NULL);
+}
+
 static void plan_named_sq_cpu_keeps_its_whole_core(void **state)
 {
     (void)state;
@@ -387,6 +401,7 @@ int main(void)
         cmocka_unit_test(plan_fewer_reactors_fill_nodes_evenly_and_spread_over_clusters),
         cmocka_unit_test(plan_reactors_that_need_the_cores_win_over_auto),
         cmocka_unit_test(plan_named_sq_cpus_are_used),
+        cmocka_unit_test(plan_for_epoll_keeps_no_core_for_sq_threads),
         cmocka_unit_test(plan_named_sq_cpu_keeps_its_whole_core),
         cmocka_unit_test(plan_isolated_cpus_are_preferred_unless_cpus_are_named),
         cmocka_unit_test(plan_quota_makes_auto_yield_and_says_so),
