@@ -187,7 +187,7 @@ int plx__reactor_open(struct plx_runtime *rt, uint32_t index, bool adopted, stru
     struct plx__io_config config = {.settings = &rt->settings, .arena = &slot->arena,
                                     .machine = rt->machine,    .plan = rt->plan,
                                     .deny = rt->opts.deny,     .sq_cpu = planned->sq_cpu,
-                                    .home = (uint16_t)index};
+                                    .home = (uint16_t)index,   .world = rt->world};
     int rc = place_thread(slot, planned->cpu, adopted, diag);
     if (rc == 0)
         rc = find_leader(slot, planned, adopted, &config, diag);

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/io/sim_internal.h"
 #include "runtime/runtime_internal.h"
 
 static uint64_t monotonic_ns(void)
@@ -354,6 +355,12 @@ static void explain_pool(const struct plx_reactor *r, plx_text_fn sink, void *ct
     plx_text_line(sink, ctx, "pool: %llu KiB of blocks (%s), %llu KiB of tables",
                   (unsigned long long)(bytes / 1024), text,
                   (unsigned long long)((r->pool_table_bytes + 1023) / 1024));
+}
+
+void plx__runtime_use_world(struct plx_runtime *rt, struct plx__sim_world *world)
+{
+    rt->world = world;
+    plx__sim_world_enter(world);
 }
 
 void plx_reactor_explain(const struct plx_reactor *r, plx_text_fn sink, void *ctx)

@@ -85,6 +85,7 @@ struct plx_runtime {
     struct plx__port_place **ports; /* NULL where none was made yet; guarded by the lock */
     uint32_t count;
     double ticks_per_ns;
+    struct plx__sim_world *world; /* NULL: this host's kernel */
     /* Written by stop, read by every turn. */
     PLX_ATOMIC(uint32_t) phase PLX_ALIGNED(PLX_CACHE_LINE);
     PLX_ATOMIC(uint32_t) ended; /* how many reactors have ended or were given up */
@@ -101,6 +102,12 @@ struct plx_runtime {
     uint32_t said_count;
     char said[PLX__SAID_MAX][160];
 };
+
+/*
+ * In runtime.c: reactors that are adopted from here on live in `world`, which outlives them; none
+ * is started on a thread of its own. Set-up, by the thread that adopts them.
+ */
+void plx__runtime_use_world(struct plx_runtime *runtime, struct plx__sim_world *world);
 
 /* In runtime.c: a plx__mesh_find_fn; `ctx` is the runtime. Any thread. */
 int plx__runtime_find(struct plx__road *road, uint32_t to, uint32_t from, void *ctx);

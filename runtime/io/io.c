@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "runtime/io/io_internal.h"
+#include "runtime/io/sim_internal.h"
 
 #define FD_CLOSING   0x8000u
 #define FD_USES_MAX  0x7fffu
@@ -37,7 +37,7 @@ int plx__io_init(struct plx__io *io, const struct plx__io_ops *ops,
     io->arena = config->arena;
     io->home = config->home;
     io->ring_fd = -1;
-    io->fd_limit = descriptor_limit();
+    io->fd_limit = config->fd_limit != 0 ? config->fd_limit : descriptor_limit();
     io->fd_uses = calloc(io->fd_limit, sizeof(*io->fd_uses));
     if (io->fd_uses == NULL)
         return plx_diag_set(diag, -ENOMEM, "descriptor table", "no memory for %u descriptors",
@@ -72,6 +72,8 @@ void plx__io_note(struct plx__io *io, const char *format, ...)
 int plx__io_open(const struct plx__io_config *config, struct plx__io **out, struct plx_diag *diag)
 {
     *out = NULL;
+    if (config->world != NULL)
+        return plx__sim_open(config, out, diag);
     enum plx_backend_choice choice = config->settings->backend;
     bool sqpoll_on = config->settings->sqpoll == PLX_SQPOLL_ON;
     if (choice == PLX_BACKEND_EPOLL && sqpoll_on)

@@ -39,6 +39,7 @@
 #define PLX__OP_NAMES_FD    (1u << 4) /* counted in fd_uses */
 
 struct plx__io;
+struct plx__sim_world;
 
 /* One event of one op, between collecting and delivering. */
 struct plx__completion {
@@ -132,6 +133,8 @@ struct plx__io_config {
     int32_t sq_cpu; /* the core for the SQ thread; -1: no SQPOLL */
     int32_t sq_fd;  /* the ring whose SQ thread to share (ATTACH_WQ); -1: one of its own */
     uint16_t home;  /* index of the reactor */
+    uint32_t fd_limit; /* descriptors that can exist; 0: as many as the process may have */
+    struct plx__sim_world *world; /* not NULL: the simulated world to open the backend in */
 };
 
 /* The common part; a backend embeds it as its first member. */
