@@ -31,6 +31,7 @@ static const struct entry entries[] = {
     {"pool", {plx_bench_pool, plx_bench_bytes}},
     {"mem", {plx_bench_mem, NULL}},
     {"timer", {plx_bench_timer, NULL}},
+    {"file", {plx_bench_file, NULL}},
 };
 
 #define ENTRY_COUNT (sizeof(entries) / sizeof(entries[0]))
@@ -42,11 +43,32 @@ struct request {
     const char *csv;
     uint64_t rounds;
     uint64_t seed;
+    const char *dir;
+    uint64_t file_bytes;
     FILE *json_stream;
     FILE *csv_stream;
 };
 
 /* --- command line ---------------------------------------------------------------------------- */
+
+static const char details[] =
+    "names\n"
+    "  c2c    round trip of a cache line, for each pair of cores\n"
+    "  ring   queue from one thread to one other: round trip, time per item\n"
+    "  mesh   posts and calls between two reactors\n"
+    "  uring  submitting, an idle turn, completions, cancelling, round trips\n"
+    "  tcp    echo over loopback: round trip, and rate with 1, 50, 300 connections\n"
+    "  pool   buffers taken and given back, beside malloc, mimalloc and jemalloc\n"
+    "  mem    latency and bandwidth, by node of the core and of the memory\n"
+    "  timer  arming, disarming, firing beside a heap and libuv; reading the clock\n"
+    "  file   reads at random places, beside fio; copies, beside cp and dd\n"
+    "  all    each of them\n\n"
+    "Cores are chosen as for reactors: POLLUX_CPUS=2,3 measures on those two.\n"
+    "Exit status: 0 all was measured, 1 a measurement failed, 2 usage.";
+
+static const char examples[] = "pollux bench c2c ring --quick\n"
+                               "pollux bench all --json results.json\n"
+                               "POLLUX_CPUS=0,4 pollux bench mesh --csv -";
 
 static int parse(struct request *request, int argc, char **argv)
 {
@@ -80,6 +102,19 @@ static int parse(struct request *request, int argc, char **argv)
          .into = &request->seed,
          .min = 0,
          .max = INT64_MAX},
+        {.name = "dir",
+         .value = "DIR",
+         .help = "where the files of `file` lie meanwhile, on the device to be measured; unless "
+                 "told, TMPDIR or /var/tmp",
+         .kind = PLX_CLI_TEXT,
+         .into = &request->dir},
+        {.name = "size",
+         .value = "BYTES",
+         .help = "of the file that is read and copied; 1G unless told, 256M with --quick",
+         .kind = PLX_CLI_SIZE,
+         .into = &request->file_bytes,
+         .min = 1 << 20,
+         .max = INT64_MAX / 4},
         {0},
     };
     const struct plx_cli_command command = {
@@ -88,21 +123,8 @@ static int parse(struct request *request, int argc, char **argv)
         .summary = "Measures Pollux beside bare floors and peers, in interleaved slices of one "
                    "run, so that\nratios mean something on a machine whose speed drifts.",
         .options = options,
-        .details = "names\n"
-                   "  c2c    round trip of a cache line, for each pair of cores\n"
-                   "  ring   queue from one thread to one other: round trip, time per item\n"
-                   "  mesh   posts and calls between two reactors\n"
-                   "  uring  submitting, an idle turn, completions, cancelling, round trips\n"
-                   "  tcp    echo over loopback: round trip, and rate with 1, 50, 300 connections\n"
-                   "  pool   buffers taken and given back, beside malloc, mimalloc and jemalloc\n"
-                   "  mem    latency and bandwidth, by node of the core and of the memory\n"
-                   "  timer  arming, disarming, firing beside a heap and libuv; reading the clock\n"
-                   "  all    each of them\n\n"
-                   "Cores are chosen as for reactors: POLLUX_CPUS=2,3 measures on those two.\n"
-                   "Exit status: 0 all was measured, 1 a measurement failed, 2 usage.",
-        .examples = "pollux bench c2c ring --quick\n"
-                    "pollux bench all --json results.json\n"
-                    "POLLUX_CPUS=0,4 pollux bench mesh --csv -",
+        .details = details,
+        .examples = examples,
     };
     int names = 0;
     int status = plx_cli_parse(&command, argc, argv, &names);
@@ -433,6 +455,8 @@ int plx_cmd_bench(int argc, char **argv)
     }
     memset(bench, 0, sizeof(*bench));
     bench->quick = request.quick;
+    bench->dir = request.dir;
+    bench->file_bytes = request.file_bytes;
     bench->rounds = (uint32_t)request.rounds;
     bench->seed = request.seed;
     bench->random = request.seed;

@@ -35,6 +35,7 @@ struct plx_bench_slice {
     /* Rates only, written by run: what was done in which time. */
     uint64_t done;
     uint64_t elapsed_ticks;
+    uint64_t cpu_ns; /* of all that, where the case asks for it: processor time */
     /* Set when run has returned (or failed): peer ends when it has nothing left to do. */
     PLX_ATOMIC(bool) stop PLX_ALIGNED(2 * PLX_CACHE_LINE);
     /* Set when peer has failed: run need not wait any longer. */
@@ -130,6 +131,14 @@ struct plx_bench_case {
     bool two_cores;    /* cpu_b is used, by the peer thread or an SQ thread */
     uint32_t rounds;   /* 0: the usual number */
     uint32_t slice_us; /* 0: the usual length */
+    /*
+     * Subjects wait for a device or another process: time off the core is their own, and a slice is
+     * not warmed up, as a whole process may run in it.
+     */
+    bool sleeps;
+    /* Of a rate: another case, made of the same slices: the processor time of an operation. */
+    const char *cpu_name; /* NULL: none */
+    const char *cpu_what;
 };
 
 /*
@@ -223,5 +232,6 @@ int plx_bench_mem(struct plx_bench *bench);
 int plx_bench_timer(struct plx_bench *bench);
 int plx_bench_pool(struct plx_bench *bench);
 int plx_bench_bytes(struct plx_bench *bench);
+int plx_bench_file(struct plx_bench *bench);
 
 #endif

@@ -49,6 +49,12 @@ const struct plx_bench_budget plx_bench_budgets[] = {
     {"timer", "arm_disarm_0", "pollux", NULL, 20},
     {"timer", "arm_disarm_1K", "pollux", NULL, 20},
     {"timer", "arm_disarm_1M", "pollux", NULL, 20},
+    {"file", "randread_4K_64", "pollux", "fio", 1.00},
+    {"file", "randread_4K_64_cpu", "pollux", "fio", 0.90},
+    {"file", "copy_256M", "pollux", "cp", 0.80},
+    {"file", "copy_256M", "pollux", "dd", 0.90},
+    {"file", "copy_1G", "pollux", "cp", 0.80},
+    {"file", "copy_1G", "pollux", "dd", 0.90},
 };
 
 const uint32_t plx_bench_budget_count = sizeof(plx_bench_budgets) / sizeof(plx_bench_budgets[0]);

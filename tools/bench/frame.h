@@ -68,6 +68,8 @@ struct plx_bench {
     struct plx_plan *plan;        /* whose reactors' cores are measured on */
     struct plx_settings settings; /* of the environment */
     bool quick;
+    const char *dir;     /* where files are measured; NULL: nobody said */
+    uint64_t file_bytes; /* how large a file; 0: nobody said */
     uint32_t rounds; /* 0: as each case says */
     uint64_t seed;
     uint64_t random;

@@ -32,6 +32,8 @@ struct track {
     struct plx_histogram *kept;
     struct plx_histogram *spare; /* of slices in which others ran, for when there are no better */
     struct plx_histogram *round; /* of this round, until that is known to be good */
+    struct plx_histogram *cpu;   /* of kept slices: ticks of processor time an operation */
+    uint64_t round_cpu;          /* of this round */
     int cpu_a;
     int cpu_b;
     uint32_t slices;
@@ -126,6 +128,7 @@ static int work(struct plx_bench *bench, const struct plx_bench_subject *subject
     slice->bench = bench;
     slice->done = 0;
     slice->elapsed_ticks = 0;
+    slice->cpu_ns = 0;
     plx_store_relaxed(&slice->stop, false);
     plx_store_relaxed(&slice->peer_failed, false);
     if (subject->peer != NULL)
@@ -168,14 +171,19 @@ static int run_slice(struct plx_bench *bench, const struct plx_bench_case *what,
         rc = subject->open(&slice, subject->ctx, &track->diag);
     if (rc != 0)
         return rc;
-    rc = work(bench, subject, WARM_US, &slice, NULL, &track->diag);
+    if (!what->sleeps)
+        rc = work(bench, subject, WARM_US, &slice, NULL, &track->diag);
     plx_histogram_reset(track->round);
+    bool *busy = what->sleeps ? NULL : &track->busy;
     if (rc == 0)
-        rc = work(bench, subject, us, &slice, &track->busy, &track->diag);
+        rc = work(bench, subject, us, &slice, busy, &track->diag);
     if (subject->close != NULL)
         subject->close(subject->ctx);
     if (rc == 0 && what->unit != PLX_BENCH_NS)
         record_rate(bench, &slice);
+    if (rc == 0 && what->cpu_name != NULL && slice.done != 0)
+        track->round_cpu =
+            (uint64_t)((double)slice.cpu_ns / (double)slice.done / plx_bench_ns_per_tick(bench));
     return rc;
 }
 
@@ -259,9 +267,12 @@ static void keep_round(struct plx_bench *bench, struct track *tracks, uint32_t c
         } else {
             track->good++;
             plx_histogram_merge(track->kept, track->round);
+            if (track->round_cpu != 0)
+                plx_histogram_record(track->cpu, track->round_cpu);
         }
         plx_histogram_reset(track->round);
         track->in_round = 0;
+        track->round_cpu = 0;
     }
 }
 
@@ -364,6 +375,23 @@ static int add_rows(struct plx_bench *bench, const struct plx_bench_case *what,
     return 0;
 }
 
+/* The second case that the slices gave. */
+static int add_cpu_rows(struct plx_bench *bench, const struct plx_bench_case *what,
+                        struct track *tracks, uint32_t count)
+{
+    struct plx_bench_case cpu = *what;
+    cpu.name = what->cpu_name;
+    cpu.what = what->cpu_what;
+    cpu.unit = PLX_BENCH_NS;
+    cpu.block = 1;
+    for (uint32_t i = 0; i < count; i++) {
+        struct plx_histogram *kept = tracks[i].kept;
+        tracks[i].kept = tracks[i].cpu;
+        tracks[i].cpu = kept;
+    }
+    return add_rows(bench, &cpu, tracks, count);
+}
+
 /* --- a case ---------------------------------------------------------------------------------- */
 
 /* Whether every subject that can run has so many slices kept. */
@@ -385,7 +413,9 @@ static int measure(struct plx_bench *bench, const struct plx_bench_case *what, s
         tracks[i].kept = new_histogram();
         tracks[i].spare = new_histogram();
         tracks[i].round = new_histogram();
-        if (tracks[i].kept == NULL || tracks[i].spare == NULL || tracks[i].round == NULL)
+        tracks[i].cpu = new_histogram();
+        if (tracks[i].kept == NULL || tracks[i].spare == NULL || tracks[i].round == NULL ||
+            tracks[i].cpu == NULL)
             return -ENOMEM;
     }
     uint32_t rounds =
@@ -421,10 +451,13 @@ int plx_bench_measure(struct plx_bench *bench, const struct plx_bench_case *what
     int rc = measure(bench, what, tracks, order, subject_count);
     if (rc == 0)
         rc = add_rows(bench, what, tracks, subject_count);
+    if (rc == 0 && what->cpu_name != NULL)
+        rc = add_cpu_rows(bench, what, tracks, subject_count);
     for (uint32_t i = 0; i < subject_count; i++) {
         free(tracks[i].kept);
         free(tracks[i].spare);
         free(tracks[i].round);
+        free(tracks[i].cpu);
     }
     free(tracks);
     return rc;
