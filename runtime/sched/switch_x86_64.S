@@ -4,9 +4,10 @@
  *
  *   0 MXCSR   4 x87 control word   8 r15   16 r14   24 r13   32 r12   40 rbx   48 rbp   56 rip
  *
- * Control words are written only where they differ: writing them makes the core wait, reading them
- * does not. The way back is a jump rather than a return: the return predictor has noted another
- * caller, while a jump is predicted from where it went the last time.
+ * Control words are written back without a look whether they differ: to read what has just been
+ * stored, in order to compare it, costs more than to write. The way back is a jump rather than a
+ * return: the return predictor has noted another caller, while a jump is predicted from where it
+ * went the last time.
  */
 #if defined(__x86_64__)
 
@@ -19,77 +20,46 @@
 plx_switch:
     .cfi_startproc
     endbr64
-    pushq   %rbp
-    .cfi_adjust_cfa_offset 8
-    .cfi_rel_offset rbp, 0
-    pushq   %rbx
-    .cfi_adjust_cfa_offset 8
-    .cfi_rel_offset rbx, 0
-    pushq   %r12
-    .cfi_adjust_cfa_offset 8
-    .cfi_rel_offset r12, 0
-    pushq   %r13
-    .cfi_adjust_cfa_offset 8
-    .cfi_rel_offset r13, 0
-    pushq   %r14
-    .cfi_adjust_cfa_offset 8
-    .cfi_rel_offset r14, 0
-    pushq   %r15
-    .cfi_adjust_cfa_offset 8
-    .cfi_rel_offset r15, 0
-    subq    $8, %rsp
-    .cfi_adjust_cfa_offset 8
+    leaq    -56(%rsp), %rsp
+    .cfi_adjust_cfa_offset 56
     stmxcsr (%rsp)
     fnstcw  4(%rsp)
-    movl    (%rsp), %eax
-    movzwl  4(%rsp), %ecx
+    movq    %r15, 8(%rsp)
+    movq    %r14, 16(%rsp)
+    movq    %r13, 24(%rsp)
+    movq    %r12, 32(%rsp)
+    movq    %rbx, 40(%rsp)
+    movq    %rbp, 48(%rsp)
+    .cfi_rel_offset r15, 8
+    .cfi_rel_offset r14, 16
+    .cfi_rel_offset r13, 24
+    .cfi_rel_offset r12, 32
+    .cfi_rel_offset rbx, 40
+    .cfi_rel_offset rbp, 48
     movq    %rsp, (%rdi)
 
     /* The other stack looks the same from here, so the unwinding rules stay true. */
     movq    %rsi, %rsp
-    cmpl    (%rsp), %eax
-    jne     3f
-1:  cmpw    4(%rsp), %cx
-    jne     4f
-2:  addq    $8, %rsp
-    .cfi_adjust_cfa_offset -8
-    popq    %r15
-    .cfi_adjust_cfa_offset -8
+    movq    56(%rsi), %rcx
+    ldmxcsr (%rsi)
+    fldcw   4(%rsi)
+    movq    8(%rsi), %r15
+    movq    16(%rsi), %r14
+    movq    24(%rsi), %r13
+    movq    32(%rsi), %r12
+    movq    40(%rsi), %rbx
+    movq    48(%rsi), %rbp
     .cfi_restore r15
-    popq    %r14
-    .cfi_adjust_cfa_offset -8
     .cfi_restore r14
-    popq    %r13
-    .cfi_adjust_cfa_offset -8
     .cfi_restore r13
-    popq    %r12
-    .cfi_adjust_cfa_offset -8
     .cfi_restore r12
-    popq    %rbx
-    .cfi_adjust_cfa_offset -8
     .cfi_restore rbx
-    popq    %rbp
-    .cfi_adjust_cfa_offset -8
     .cfi_restore rbp
-    movq    %rdx, %rax
-    popq    %rcx
-    .cfi_adjust_cfa_offset -8
+    leaq    64(%rsp), %rsp
+    .cfi_def_cfa_offset 0
     .cfi_register rip, rcx
+    movq    %rdx, %rax
     notrack jmp *%rcx
-
-    /* As behind the subtraction above. */
-    .cfi_def_cfa_offset 64
-    .cfi_offset rip, -8
-    .cfi_offset rbp, -16
-    .cfi_offset rbx, -24
-    .cfi_offset r12, -32
-    .cfi_offset r13, -40
-    .cfi_offset r14, -48
-    .cfi_offset r15, -56
-3:  ldmxcsr (%rsp)
-    jmp     1b
-4:  fldcw   4(%rsp)
-    jmp     2b
     .cfi_endproc
     .size   plx_switch, . - plx_switch
 
