@@ -455,6 +455,8 @@ void plx__tasks_stop(struct plx__tasks *tasks)
 {
     tasks->refuses = true;
     for_each(tasks, cancel_if_alive);
+    plx__far_cancel_all(tasks);
+    plx__xchan_close_all(tasks);
 }
 
 static const char *find_alive(const struct plx__tasks *tasks)

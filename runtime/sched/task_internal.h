@@ -32,6 +32,8 @@ enum plx__task_state {
 };
 
 struct plx__tasks;
+struct plx_far_task;
+struct plx_xchan_end;
 
 /* Asks what a task waits for to end; it may wake the task at once. */
 typedef void (*plx__task_cancel_fn)(void *ctx);
@@ -55,6 +57,7 @@ struct plx_task {
     PLX_ATOMIC(const char *) name; /* read by whoever tells of a stall or an overflow */
     struct plx_task *joiner;
     void (*on_end)(struct plx_task *task); /* of one that another reactor spawned */
+    struct plx_far_task *far;              /* which is this */
     struct plx__fiber fiber;
 };
 
@@ -85,10 +88,11 @@ struct plx__tasks {
     uint32_t unreleased;
     uint64_t spawned;
     uint64_t refused;
-    uint64_t slice_end;  /* of plx_task_should_yield */
-    uint64_t slice_look; /* when it read the clock last */
-    int32_t slice_step;  /* how many questions since */
-    bool refuses;        /* stopping */
+    uint64_t slice_end;           /* of plx_task_should_yield */
+    uint64_t slice_look;          /* when it read the clock last */
+    int32_t slice_step;           /* how many questions since */
+    bool refuses;                 /* stopping */
+    struct plx_xchan_end *xchans; /* ends here that are not closed */
     /* Read-mostly. */
     struct plx_reactor *reactor;
     struct plx__io *io;
@@ -133,7 +137,7 @@ void plx__tasks_fini(struct plx__tasks *tasks);
 /* The turn's step, when some are ready: runs those, within bounds. Returns how many. */
 uint32_t plx__tasks_run(struct plx__tasks *tasks);
 
-/* Cancels all, and spawns no more. */
+/* Cancels all, here and far, closes channels to other reactors, and spawns no more. */
 void plx__tasks_stop(struct plx__tasks *tasks);
 
 /* Whether the end may go on: no task is left. Where not, `holder` is brought up to date. */
@@ -168,6 +172,12 @@ static inline bool plx__task_is_refused(const struct plx_task *task)
 {
     return task->cancelled && task->shield == 0;
 }
+
+/* In far.c: those of this reactor's that run on others. */
+void plx__far_cancel_all(struct plx__tasks *tasks);
+
+/* In xchan.c: closes the ends of channels that are on this reactor. */
+void plx__xchan_close_all(struct plx__tasks *tasks);
 
 /* In task_group.c. */
 void plx__task_group_init(struct plx__tasks *tasks, const char *name, uint32_t weight);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The loop does not use the system's allocator: this program stands in for it and counts the calls
- * of a million turns with ops, timers and posts.
+ * of a million turns with ops, timers, posts and tasks.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/sched/await.h"
+#include "runtime/sched/far.h"
+#include "runtime/sched/sync.h"
 #include "test/runtime/rt_fixture.h"
 
 #define TURNS 1000000u
@@ -68,6 +71,7 @@ struct round {
     uint64_t ops_done;
     uint64_t timers_fired;
     uint64_t posts_called;
+    uint64_t tasks_joined;
     bool ends; /* nothing goes on any more */
 };
 
@@ -101,6 +105,42 @@ static void pass_on(struct plx_reactor *here, const void *body)
         abort();
 }
 
+static int64_t give_nothing(void *ctx)
+{
+    (void)ctx;
+    return 0;
+}
+
+static int64_t give(void *ctx)
+{
+    return plx_chan_send(ctx, &the_round.ops_done) == 0 ? plx_await_nop() : -1;
+}
+
+/* Begins others, here and on the other reactor, and waits for each in some way. */
+static int64_t run_tasks(void *ctx)
+{
+    struct round *round = ctx;
+    uint64_t memory[2];
+    uint64_t item;
+    struct plx_chan chan;
+    if (plx_chan_init(&chan, memory, 2, sizeof(memory[0])) != 0)
+        abort();
+    while (!round->ends) {
+        struct plx_task *task;
+        struct plx_far_task far = {.ended = false};
+        if (plx_task_spawn(round->reactors[0], NULL, give, &chan, &task) != 0 ||
+            plx_far_spawn(round->reactors[0], &far, 1, NULL, give_nothing, NULL) != 0)
+            abort();
+        int rc = plx_chan_recv(&chan, &item);
+        rc = rc == 0 ? plx_task_join(task, NULL) : rc;
+        rc = plx_far_join(&far, NULL) == 0 && rc == 0 ? plx_task_sleep(1000) : rc;
+        round->tasks_joined += 2;
+        if (rc != 0)
+            break;
+    }
+    return 0;
+}
+
 static void turn(struct round *round, unsigned times)
 {
     for (unsigned i = 0; i < times; i++) {
@@ -128,6 +168,8 @@ static void expect_no_heap_calls(const char *words)
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(plx_mesh_post(round->reactors[0], 1, pass_on, &body, sizeof(body)), 0);
 
+    struct plx_task *tasks;
+    assert_int_equal(plx_task_spawn(round->reactors[0], NULL, run_tasks, round, &tasks), 0);
     turn(round, 1000);
     uint64_t before = heap_calls;
     turn(round, TURNS / 2);
@@ -135,8 +177,10 @@ static void expect_no_heap_calls(const char *words)
     assert_true(round->ops_done >= TURNS / 4);
     assert_true(round->timers_fired >= 1000);
     assert_true(round->posts_called >= TURNS / 4);
+    assert_true(round->tasks_joined >= 1000);
 
     round->ends = true;
+    RT__UNTIL(plx_task_try_join(tasks, NULL) == 0, turn(round, 1));
     for (unsigned i = 0; i < 2; i++) {
         plx_timer_disarm(round->reactors[0], &round->timers[i]);
         rt_abandon(round->reactors[i]);
