@@ -10,15 +10,16 @@
  *
  * How the ends learn of each other. Each opens by a call to the other (runtime/mesh/call.h) that is
  * answered when that one closes, or its reactor stops, ends, or is given up: so every way to be
- * gone is told, once, and behind all items that were sent before. For its life a channel takes one
- * credit of calls in each direction.
+ * gone is told, once, and behind all items that were sent before. An end that closes before the
+ * other has opened says so by a post. For its life a channel takes one credit of calls in each
+ * direction.
  *
  * Items arrive in the order sent by each task. What is in the queue when the sender closes is still
  * received; what is there when the receiver closes is dropped. When the reactor of an end stops, it
  * is closed.
  *
- * The memory is the caller's and seen by both threads: it may go when both ends, having been opened,
- * are over, or when both reactors have ended.
+ * The memory is the caller's and seen by both threads: it may go when both ends, having been
+ * opened, are over, or when both reactors have ended.
  *
  * Threads: functions that say `send` for the thread of the sending reactor, those that say `recv`
  * for that of the receiving one; those that wait for tasks, as in runtime/sched/sync.h.
