@@ -338,6 +338,7 @@ static uint32_t sim_collect(struct plx__io *io, struct plx__completion *out, uin
 {
     struct sim_backend *b = backend_of(io);
     uint32_t count = 0;
+    b->world->now_ns += b->world->pace_ns;
     if (io->ended_first != NULL)
         count = plx__io_collect_ended(io, out, max - max / 4);
     plx__sim_work(b);

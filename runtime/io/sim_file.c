@@ -118,19 +118,6 @@ static struct sim_file *find_file(struct plx__sim_world *world, const char *name
     return NULL;
 }
 
-static struct sim_file *make_file(struct plx__sim_world *world, const char *name)
-{
-    for (uint32_t i = 0; i < SIM_FILES; i++) {
-        struct sim_file *file = &world->files[i];
-        if (file->is_there || file->opens != 0)
-            continue;
-        *file = (struct sim_file){.is_there = true};
-        snprintf(file->name, sizeof(file->name), "%s", name);
-        return file;
-    }
-    return NULL;
-}
-
 static void forget_pages(struct sim_file *file)
 {
     for (uint64_t i = 0; i < file->page_count; i++) {
@@ -139,6 +126,20 @@ static void forget_pages(struct sim_file *file)
     }
     free(file->pages);
     *file = (struct sim_file){0};
+}
+
+static struct sim_file *make_file(struct plx__sim_world *world, const char *name)
+{
+    for (uint32_t i = 0; i < SIM_FILES; i++) {
+        struct sim_file *file = &world->files[i];
+        if (file->is_there || file->opens != 0)
+            continue;
+        forget_pages(file);
+        file->is_there = true;
+        snprintf(file->name, sizeof(file->name), "%s", name);
+        return file;
+    }
+    return NULL;
 }
 
 /* The whole name of `path` below the directory `dir`. */
@@ -158,19 +159,26 @@ static int full_name(struct plx__sim_world *world, int dir, const char *path, ch
     return length < 0 || (unsigned)length >= SIM_NAME_BYTES ? -ENAMETOOLONG : 0;
 }
 
-int plx__sim_openat(struct plx__sim_world *world, const struct plx_op *op)
+int plx__sim_openat(struct plx__sim_world *world, int dir, const char *path, uint32_t flags)
 {
     char name[SIM_NAME_BYTES];
-    int rc = full_name(world, op->fd, op->mem.path, name);
+    int rc = full_name(world, dir, path, name);
     if (rc != 0)
         return rc;
+    if (strcmp(name, "/") == 0)
+        flags |= O_DIRECTORY;
     struct sim_file *file = find_file(world, name);
-    if (file != NULL && (op->arg & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
+    if (file == NULL && (flags & (O_DIRECTORY | O_ACCMODE)) > O_DIRECTORY)
+        return -EISDIR;
+    if (file != NULL && (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
         return -EEXIST;
-    if (file == NULL && (op->arg & (O_CREAT | O_DIRECTORY)) == 0)
+    if (file == NULL && (flags & (O_CREAT | O_DIRECTORY)) == 0)
         return -ENOENT;
-    if (file != NULL && (op->arg & O_DIRECTORY) != 0 && !file->is_folder)
+    if (file != NULL && (flags & O_DIRECTORY) != 0 && !file->is_folder)
         return -ENOTDIR;
+    bool writes = (flags & O_ACCMODE) != O_RDONLY;
+    if (file != NULL && file->is_folder && writes)
+        return -EISDIR;
     if (sim_chance(world, PLX__SIM_OPEN_FILES))
         return -EMFILE;
     int fd = plx__sim_desc_take(world, SIM_FILE);
@@ -184,15 +192,15 @@ int plx__sim_openat(struct plx__sim_world *world, const struct plx_op *op)
         return -ENOSPC;
     }
     /* Any directory that is asked for exists. */
-    if ((op->arg & O_DIRECTORY) != 0) {
+    if ((flags & O_DIRECTORY) != 0) {
         file->is_folder = true;
         file->name_safe = true;
     }
-    if ((op->arg & O_TRUNC) != 0)
+    if ((flags & O_TRUNC) != 0)
         cut_off(file, 0);
     file->opens++;
     desc->file = file;
-    desc->flags = op->arg;
+    desc->flags = flags;
     return fd;
 }
 
@@ -470,6 +478,18 @@ int plx__sim_file_make(struct plx__sim_world *world, const char *name, const voi
     file->safe_bytes = bytes;
     file->name_safe = true;
     return rc;
+}
+
+int plx__sim_file_unlink(struct plx__sim_world *world, int dir, const char *path)
+{
+    char name[SIM_NAME_BYTES];
+    int rc = full_name(world, dir, path, name);
+    struct sim_file *file = rc == 0 ? find_file(world, name) : NULL;
+    if (file == NULL)
+        return rc != 0 ? rc : -ENOENT;
+    /* Its pages go when its place is taken again, or with the world. */
+    file->is_there = false;
+    return 0;
 }
 
 int64_t plx__sim_file_look(const struct plx__sim_world *world, const char *name, uint64_t offset,

@@ -118,6 +118,8 @@ void plx__sim_world_enter(struct plx__sim_world *world);
 
 void plx__sim_world_advance(struct plx__sim_world *world, uint64_t ns);
 uint64_t plx__sim_world_now_ns(const struct plx__sim_world *world);
+/* Each look of a reactor at its completions moves the clock so far: for who has no driver. */
+void plx__sim_world_pace(struct plx__sim_world *world, uint64_t ns);
 /* Lets the kernel work for all reactors, as it does between their turns. */
 void plx__sim_world_work(struct plx__sim_world *world);
 /* Descriptors that are open. */
@@ -131,9 +133,31 @@ void plx__sim_world_crash(struct plx__sim_world *world);
 /* Makes a file with these bytes, synchronised. 0, -EEXIST, -ENOSPC, -ENOMEM. */
 int plx__sim_file_make(struct plx__sim_world *world, const char *name, const void *data,
                        size_t bytes);
+/* -ENOENT. The name is gone at once, and for good. */
+int plx__sim_file_unlink(struct plx__sim_world *world, int dir, const char *path);
 /* Bytes of the file from `offset`, as a reader sees them; their number, or -ENOENT. */
 int64_t plx__sim_file_look(const struct plx__sim_world *world, const char *name, uint64_t offset,
                            void *out, size_t bytes);
+
+/*
+ * Descriptors of the owner's, for what is at the other end of an op: two sockets that are connected
+ * without a link between (SOCK_STREAM, SOCK_SEQPACKET); a pipe that holds so many bytes; and plain
+ * calls, which never wait: -EAGAIN. A connect is asked again until it says otherwise.
+ */
+int plx__sim_pair(struct plx__sim_world *world, int type, int fds[2]);
+int plx__sim_pipe(struct plx__sim_world *world, uint32_t bytes, int fds[2]);
+int64_t plx__sim_plain_recv(struct plx__sim_world *world, int fd, void *buf, size_t len, int flags);
+int64_t plx__sim_plain_send(struct plx__sim_world *world, int fd, const void *data, size_t len);
+int plx__sim_plain_accept(struct plx__sim_world *world, int fd);
+int plx__sim_plain_connect(struct plx__sim_world *world, int fd, const struct sockaddr *addr,
+                           socklen_t bytes);
+/* A file, with O_ bits; where a descriptor stands in it; bits it was opened or accepted with. */
+int plx__sim_plain_open(struct plx__sim_world *world, const char *name, uint32_t flags);
+int64_t plx__sim_plain_write(struct plx__sim_world *world, int fd, const void *data, size_t len,
+                             uint64_t offset);
+int64_t plx__sim_plain_position(struct plx__sim_world *world, int fd);
+int64_t plx__sim_plain_flags(struct plx__sim_world *world, int fd);
+bool plx__sim_is_open(struct plx__sim_world *world, int fd);
 
 extern const struct plx__net_calls plx__sim_net;
 

@@ -23,23 +23,36 @@ static uint64_t choose_place(struct plx__sim_world *world, enum plx__sim_choice 
     return place != 0 ? place - 1 : PLX__SIM_NEVER;
 }
 
+/* One on which nothing goes wrong. */
+static int pipe_open_local(struct sim_pipe *pipe, uint32_t capacity)
+{
+    *pipe = (struct sim_pipe){.capacity = capacity,
+                              .fin_ns = PLX__SIM_NEVER,
+                              .reset_ns = PLX__SIM_NEVER,
+                              .reset_at = PLX__SIM_NEVER,
+                              .vanish_at = PLX__SIM_NEVER,
+                              .timeout_at = PLX__SIM_NEVER};
+    pipe->data = malloc(capacity);
+    return pipe->data != NULL ? 0 : -ENOMEM;
+}
+
 static int pipe_open(struct plx__sim_world *world, struct sim_pipe *pipe)
 {
     uint32_t less =
         (uint32_t)sim_choose(world, PLX__SIM_WINDOW_LESS, SIM_PIPE_BYTES - SIM_PIPE_MIN);
-    *pipe = (struct sim_pipe){.capacity = SIM_PIPE_BYTES - less,
-                              .fin_ns = PLX__SIM_NEVER,
-                              .reset_ns = PLX__SIM_NEVER,
-                              .reset_at = choose_place(world, PLX__SIM_RESET_AT),
-                              .vanish_at = choose_place(world, PLX__SIM_VANISH_AT),
-                              .timeout_at = choose_place(world, PLX__SIM_TIMEOUT_AT)};
-    pipe->data = malloc(pipe->capacity);
-    return pipe->data != NULL ? 0 : -ENOMEM;
+    int rc = pipe_open_local(pipe, SIM_PIPE_BYTES - less);
+    pipe->reset_at = choose_place(world, PLX__SIM_RESET_AT);
+    pipe->vanish_at = choose_place(world, PLX__SIM_VANISH_AT);
+    pipe->timeout_at = choose_place(world, PLX__SIM_TIMEOUT_AT);
+    return rc;
 }
 
 /* When the next bytes, or an end behind them, come in. Never before those ahead. */
-static uint64_t arrival(struct plx__sim_world *world, struct sim_pipe *pipe)
+static uint64_t arrival(struct plx__sim_world *world, struct sim_sock *sock)
 {
+    struct sim_pipe *pipe = &sock->in;
+    if (sock->is_local)
+        return world->now_ns;
     uint64_t stall = sim_choose(world, PLX__SIM_STALL_NS, 2000000000u);
     uint64_t from = pipe->free_ns > world->now_ns ? pipe->free_ns : world->now_ns;
     from = later(from, stall);
@@ -62,6 +75,21 @@ static void pipe_mark(struct sim_pipe *pipe, uint64_t at_ns)
     }
     pipe->marks[(pipe->mark_first + pipe->mark_count++) % SIM_MARKS] =
         (struct sim_mark){.end = pipe->written, .at_ns = at_ns};
+}
+
+/* Of packets one at a time has arrived, and is read to its end. */
+static void packet_arrive(const struct plx__sim_world *world, struct sim_pipe *pipe)
+{
+    if (pipe->arrived == pipe->read && pipe->mark_count != 0 &&
+        pipe->marks[pipe->mark_first].at_ns <= world->now_ns)
+        pipe->arrived = pipe->marks[pipe->mark_first].end;
+}
+
+static void packet_done(struct sim_pipe *pipe)
+{
+    pipe->read = pipe->arrived;
+    pipe->mark_first = (pipe->mark_first + 1) % SIM_MARKS;
+    pipe->mark_count--;
 }
 
 static void pipe_arrive(const struct plx__sim_world *world, struct sim_pipe *pipe)
@@ -162,11 +190,12 @@ static void leave_peer(struct plx__sim_world *world, struct sim_sock *sock)
         return;
     }
     pipe_arrive(world, &sock->in);
-    bool unread = sock->in.arrived != sock->in.read && !reset_has_come(world, sock);
+    bool unread =
+        sock->in.arrived != sock->in.read && !reset_has_come(world, sock) && !sock->is_pipe;
     if (sock->linger_none || unread)
         send_reset(world, peer, ECONNRESET);
     else if (peer->in.fin_ns == PLX__SIM_NEVER)
-        peer->in.fin_ns = arrival(world, &peer->in);
+        peer->in.fin_ns = arrival(world, peer);
 }
 
 void plx__sim_sock_close(struct plx__sim_world *world, struct sim_sock *sock)
@@ -179,11 +208,35 @@ void plx__sim_sock_close(struct plx__sim_world *world, struct sim_sock *sock)
     sock_free(world, sock);
 }
 
+int plx__sim_sock_pair(struct plx__sim_world *world, int type, bool is_pipe, uint32_t bytes,
+                       struct sim_sock *pair[2])
+{
+    for (unsigned i = 0; i < 2; i++)
+        pair[i] = plx__sim_sock_make(world, type);
+    for (unsigned i = 0; i < 2; i++) {
+        if (pair[i] != NULL && pipe_open_local(&pair[i]->in, bytes) == 0 && pair[1 - i] != NULL) {
+            pair[i]->state = SIM_SOCK_CONNECTED;
+            pair[i]->is_local = true;
+            pair[i]->is_pipe = is_pipe;
+            pair[i]->peer = pair[1 - i];
+            continue;
+        }
+        for (unsigned k = 0; k < 2; k++) {
+            if (pair[k] != NULL)
+                sock_free(world, pair[k]);
+        }
+        return -ENOMEM;
+    }
+    return 0;
+}
+
 /* --- listening and connecting ----------------------------------------------------------------- */
 
 static bool same_address(const struct sim_sock *sock, const struct sockaddr *addr)
 {
     if (sock->name_bytes == 0 || sock->name.ss_family != addr->sa_family)
+        return false;
+    if (addr->sa_family == AF_UNIX)
         return false;
     /* One host: the port is what tells. */
     if (addr->sa_family == AF_INET)
@@ -256,6 +309,10 @@ int plx__sim_connect_begin(struct plx__sim_world *world, struct sim_sock *sock,
                         2 * SIM_LATENCY_NS + sim_choose(world, PLX__SIM_LATENCY_NS, 200000000u));
     sock->up_result = 0;
     struct sim_sock *listener = find_listener(world, addr);
+    if (listener == NULL && addr->sa_family == AF_UNIX) {
+        sock->state = SIM_SOCK_NEW;
+        return -ENOENT;
+    }
     if (sim_chance(world, PLX__SIM_CONNECT_LOST)) {
         sock->up_ns = later(world->now_ns, SIM_SYN_GIVEUP_NS);
         sock->up_result = -ETIMEDOUT;
@@ -263,7 +320,7 @@ int plx__sim_connect_begin(struct plx__sim_world *world, struct sim_sock *sock,
         sock->up_result = -ECONNREFUSED;
     } else if (sim_chance(world, PLX__SIM_CONNECT_RESET)) {
         sock->up_result = -ECONNRESET;
-    } else if (listener->queue_count >= listener->backlog) {
+    } else if (listener->queue_count > listener->backlog) {
         /* The queue is full: the peer drops it, and it is sent again. */
         sock->up_ns = later(world->now_ns, SIM_SYN_RETRY_NS);
         sock->up_result = -EAGAIN;
@@ -293,7 +350,7 @@ int plx__sim_connect_ask(struct plx__sim_world *world, struct sim_sock *sock)
     return sock->up_result;
 }
 
-int plx__sim_accept(struct plx__sim_world *world, struct sim_sock *listener)
+int plx__sim_accept(struct plx__sim_world *world, struct sim_sock *listener, uint32_t flags)
 {
     if (listener->state != SIM_SOCK_LISTENING)
         return -EINVAL;
@@ -317,6 +374,7 @@ int plx__sim_accept(struct plx__sim_world *world, struct sim_sock *listener)
         return -ECONNABORTED;
     }
     plx__sim_desc(world, fd)->sock = sock;
+    plx__sim_desc(world, fd)->flags = flags;
     return fd;
 }
 
@@ -330,7 +388,10 @@ bool plx__sim_readable(struct plx__sim_world *world, struct sim_sock *sock, size
     if (sock->state == SIM_SOCK_NEW || sock->shut_read)
         return true;
     struct sim_pipe *pipe = &sock->in;
-    pipe_arrive(world, pipe);
+    if (sock->type == SOCK_SEQPACKET)
+        packet_arrive(world, pipe);
+    else
+        pipe_arrive(world, pipe);
     *bytes = (size_t)(pipe->arrived - pipe->read);
     if (*bytes != 0 || reset_has_come(world, sock))
         return true;
@@ -366,7 +427,8 @@ int64_t plx__sim_recv(struct plx__sim_world *world, struct sim_sock *sock, const
     size_t bytes = there < room ? there : room;
     if (bytes == 0)
         return 0;
-    bytes = sim_cut(world, PLX__SIM_RECV_LESS, bytes);
+    if (sock->type == SOCK_STREAM)
+        bytes = sim_cut(world, PLX__SIM_RECV_LESS, bytes);
     uint64_t from = pipe->read;
     for (size_t i = 0, done = 0; done < bytes; i++) {
         size_t part = iov[i].iov_len < bytes - done ? iov[i].iov_len : bytes - done;
@@ -376,6 +438,8 @@ int64_t plx__sim_recv(struct plx__sim_world *world, struct sim_sock *sock, const
     }
     if ((flags & MSG_PEEK) == 0)
         pipe->read = from;
+    if ((flags & MSG_PEEK) == 0 && sock->type == SOCK_SEQPACKET)
+        packet_done(pipe);
     return (int64_t)bytes;
 }
 
@@ -420,7 +484,7 @@ static void transmit(struct plx__sim_world *world, struct sim_sock *sock, const 
         done += part;
     }
     if (done != 0)
-        pipe_mark(pipe, arrival(world, pipe));
+        pipe_mark(pipe, arrival(world, sock->peer));
     strike(world, sock);
     sock->swallowed += bytes - passes;
 }
@@ -456,12 +520,17 @@ int64_t plx__sim_send(struct plx__sim_world *world, struct sim_sock *sock, const
         bytes += iov[i].iov_len;
     if (bytes == 0)
         return 0;
+    if (sock->is_local && sock->peer == NULL)
+        return -EPIPE;
     size_t room = room_of(sock);
-    if (room == 0)
+    bool packets = sock->type == SOCK_SEQPACKET && sock->peer != NULL;
+    if (room == 0 || (packets && (room < bytes || sock->peer->in.mark_count == SIM_MARKS)))
         return SIM_WOULD_WAIT;
     if (sim_chance(world, PLX__SIM_SEND_NOBUFS))
         return -ENOBUFS;
-    bytes = sim_cut(world, PLX__SIM_SEND_LESS, bytes < room ? bytes : room);
+    bytes = bytes < room ? bytes : room;
+    if (!packets)
+        bytes = sim_cut(world, PLX__SIM_SEND_LESS, bytes);
     if (!is_cut_off(sock)) {
         transmit(world, sock, iov, bytes);
         return (int64_t)bytes;
@@ -474,6 +543,8 @@ int64_t plx__sim_send(struct plx__sim_world *world, struct sim_sock *sock, const
 
 int plx__sim_shutdown(struct plx__sim_world *world, struct sim_sock *sock, int how)
 {
+    if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
+        return -EINVAL;
     if (sock->state != SIM_SOCK_CONNECTED || sock->in.reset_told)
         return -ENOTCONN;
     if (how == SHUT_RD || how == SHUT_RDWR)
@@ -482,7 +553,7 @@ int plx__sim_shutdown(struct plx__sim_world *world, struct sim_sock *sock, int h
         return 0;
     sock->shut_write = true;
     if (!is_cut_off(sock))
-        sock->peer->in.fin_ns = arrival(world, &sock->peer->in);
+        sock->peer->in.fin_ns = arrival(world, sock->peer);
     return 0;
 }
 
@@ -492,12 +563,21 @@ uint32_t plx__sim_poll_bits(struct plx__sim_world *world, struct sim_sock *sock)
     size_t there = 0;
     if (sock->state == SIM_SOCK_LISTENING)
         return sock->queue_count != 0 && sock->queue[0]->up_ns <= world->now_ns ? POLLIN : 0;
-    if (plx__sim_readable(world, sock, &there))
+    bool ready = plx__sim_readable(world, sock, &there);
+    if (sock->is_pipe) {
+        bits = there != 0 ? POLLIN : 0;
+        if (sock->peer == NULL)
+            return bits | (sock->shut_read ? POLLERR : POLLHUP);
+        return !sock->shut_write && room_of(sock) != 0 ? bits | POLLOUT : bits;
+    }
+    if (ready)
         bits |= POLLIN;
     if (sock->state == SIM_SOCK_NEW)
         bits |= POLLHUP;
     if (sock->state != SIM_SOCK_CONNECTED)
         return bits;
+    if (sock->shut_write && sock->in.fin_ns <= world->now_ns)
+        bits |= POLLHUP;
     if (reset_has_come(world, sock))
         return bits | POLLIN | POLLOUT | POLLERR | POLLHUP;
     return room_of(sock) != 0 ? bits | POLLOUT : bits;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What the simulated kernel does with each op. */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 
@@ -68,15 +69,37 @@ static bool is_of_file(const struct plx_op *op)
     }
 }
 
+/* A pipe knows no offset, and waits. */
+static int64_t try_pipe(struct plx__sim_world *world, struct sim_sock *sock,
+                        const struct plx_op *op)
+{
+    const struct iovec part = {.iov_base = op->mem.buf, .iov_len = op->len};
+    bool reads = op->code == PLX_OP_READ || op->code == PLX_OP_READV;
+    bool vector = op->code == PLX_OP_READV || op->code == PLX_OP_WRITEV;
+    if (op->code == PLX_OP_FALLOCATE)
+        return -ESPIPE;
+    if ((!reads && op->code != PLX_OP_WRITE && op->code != PLX_OP_WRITEV) ||
+        (vector && op->len > PLX_IOV_MAX))
+        return -EINVAL;
+    const struct iovec *iov = vector ? op->mem.iov : &part;
+    size_t count = vector ? op->len : 1;
+    if (reads ? sock->shut_read : sock->shut_write)
+        return -EBADF;
+    return reads ? plx__sim_recv(world, sock, iov, count, 0)
+                 : plx__sim_send(world, sock, iov, count);
+}
+
 static int64_t try_file(struct plx__sim_world *world, const struct plx_op *op)
 {
     if (op->code == PLX_OP_OPENAT)
-        return plx__sim_openat(world, op);
+        return plx__sim_openat(world, op->fd, op->mem.path, op->arg | O_CLOEXEC);
     if (op->code == PLX_OP_STATX)
         return plx__sim_statx(world, op);
     struct sim_desc *desc = plx__sim_desc(world, op->fd);
     if (desc == NULL)
         return -EBADF;
+    if (desc->kind == SIM_PIPE)
+        return try_pipe(world, desc->sock, op);
     if (desc->kind != SIM_FILE) {
         plx__sim_broken(world, "a file's op (code %u) on socket %d", op->code, op->fd);
         return -EINVAL;
@@ -113,9 +136,11 @@ static int64_t try_socket(struct plx__sim_world *world, const struct plx_op *op)
     struct sim_desc *desc = plx__sim_desc(world, op->fd);
     if (desc == NULL)
         return -EBADF;
-    if (desc->kind != SIM_SOCKET)
+    if (desc->kind == SIM_FILE)
         return op->code == PLX_OP_POLL ? (int)(op->arg & (POLLIN | POLLOUT)) : -ENOTSOCK;
     struct sim_sock *sock = desc->sock;
+    if (desc->kind == SIM_PIPE)
+        return op->code == PLX_OP_POLL ? try_poll(world, op, sock) : -ENOTSOCK;
     const struct iovec part = {.iov_base = op->mem.buf, .iov_len = op->len};
     switch (op->code) {
     case PLX_OP_RECV:
@@ -128,7 +153,7 @@ static int64_t try_socket(struct plx__sim_world *world, const struct plx_op *op)
     case PLX_OP_SENDMSG:
         return plx__sim_send(world, sock, op->mem.msg->msg_iov, op->mem.msg->msg_iovlen);
     case PLX_OP_ACCEPT:
-        return plx__sim_accept(world, sock);
+        return plx__sim_accept(world, sock, op->arg);
     case PLX_OP_CONNECT:
         return plx__sim_connect_ask(world, sock);
     case PLX_OP_SHUTDOWN:
@@ -152,20 +177,21 @@ static int64_t try_group(struct sim_backend *b, const struct plx_op *op, struct 
     size_t there = 0;
     if (desc == NULL)
         return -EBADF;
-    if (desc->kind != (reads ? SIM_FILE : SIM_SOCKET))
+    if (reads ? desc->kind == SIM_SOCKET : desc->kind != SIM_SOCKET)
         return reads ? -EINVAL : -ENOTSOCK;
-    if (!reads && !plx__sim_readable(world, desc->sock, &there))
+    bool is_file = desc->kind == SIM_FILE;
+    if (!is_file && !plx__sim_readable(world, desc->sock, &there))
         return SIM_WOULD_WAIT;
     /* An end or an error needs no buffer. */
-    if (!reads && there == 0)
+    if (!is_file && there == 0)
         return plx__sim_recv(world, desc->sock, NULL, 0, 0);
     if (group->free_count == 0 || sim_chance(world, PLX__SIM_GROUP_DRY))
         return -ENOBUFS;
     uint16_t id = group->free_ids[group->free_count - 1];
     const struct iovec part = {.iov_base = group->blocks[id],
                                .iov_len = reads ? op->len : group->bytes};
-    int64_t got = reads ? plx__sim_read(world, desc, &part, 1, op->aux.offset)
-                        : plx__sim_recv(world, desc->sock, &part, 1, 0);
+    int64_t got = is_file ? plx__sim_read(world, desc, &part, 1, op->aux.offset)
+                          : plx__sim_recv(world, desc->sock, &part, 1, 0);
     if (got > 0) {
         group->free_count--;
         event->flags |= PLX_EV_BUFFER;
@@ -223,9 +249,9 @@ void plx__sim_begin(struct sim_backend *b, struct sim_slot *slot)
     if (op->code != PLX_OP_CONNECT)
         return;
     const struct sim_desc *desc = plx__sim_desc(world, op->fd);
-    event.result = desc != NULL && desc->kind == SIM_SOCKET
-                       ? plx__sim_connect_begin(world, desc->sock, op->mem.addr, op->index)
-                       : -ENOTSOCK;
+    event.result = desc == NULL ? -EBADF : -ENOTSOCK;
+    if (desc != NULL && desc->kind == SIM_SOCKET)
+        event.result = plx__sim_connect_begin(world, desc->sock, op->mem.addr, op->index);
     if (event.result != 0)
         plx__sim_complete(b, slot, &event, PLX__SIM_COMPLETE_NS);
 }

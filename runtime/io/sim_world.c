@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The simulated world: its clock, its descriptors, and the control calls on sockets. */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -82,6 +83,11 @@ uint64_t plx__sim_world_now_ns(const struct plx__sim_world *world)
     return world->now_ns;
 }
 
+void plx__sim_world_pace(struct plx__sim_world *world, uint64_t ns)
+{
+    world->pace_ns = ns;
+}
+
 void plx__sim_world_work(struct plx__sim_world *world)
 {
     for (uint32_t i = 0; i < world->backend_count; i++)
@@ -126,7 +132,7 @@ int plx__sim_desc_close(struct plx__sim_world *world, int fd)
         plx__sim_broken(world, "descriptor %d was closed and is not open", fd);
         return -EBADF;
     }
-    if (desc->kind == SIM_SOCKET)
+    if (desc->kind != SIM_FILE)
         plx__sim_sock_close(world, desc->sock);
     else
         desc->file->opens--;
@@ -145,7 +151,8 @@ static struct sim_sock *sock_of(int fd)
 static int net_socket(int domain, int type, int protocol)
 {
     (void)protocol;
-    if ((domain != AF_INET && domain != AF_INET6) || (type & 0xf) != SOCK_STREAM)
+    if ((domain != AF_INET && domain != AF_INET6 && domain != AF_UNIX) ||
+        (type & 0xf) != SOCK_STREAM)
         return -EAFNOSUPPORT;
     if (sim_chance(entered, PLX__SIM_SOCKET_FILES))
         return -EMFILE;
@@ -172,7 +179,7 @@ static int net_bind(int fd, const struct sockaddr *addr, socklen_t bytes)
     struct sim_sock *sock = sock_of(fd);
     if (sock == NULL)
         return -EBADF;
-    if (sock->name_bytes != 0 || bytes > sizeof(sock->name))
+    if (sock->name_bytes != 0 || bytes > sizeof(sock->name) || addr->sa_family == AF_UNIX)
         return -EINVAL;
     struct sockaddr_storage name = {0};
     memcpy(&name, addr, bytes);
@@ -197,9 +204,10 @@ static int net_listen(int fd, int backlog)
     if (sock->state != SIM_SOCK_NEW && sock->state != SIM_SOCK_LISTENING)
         return -EINVAL;
     sock->state = SIM_SOCK_LISTENING;
-    sock->backlog = backlog < 1 ? 1 : (uint32_t)backlog;
-    if (sock->backlog > SIM_QUEUE_MAX)
-        sock->backlog = SIM_QUEUE_MAX;
+    /* One more than it may wait, as Linux has it. */
+    sock->backlog = backlog < 0 ? 0 : (uint32_t)backlog;
+    if (sock->backlog >= SIM_QUEUE_MAX)
+        sock->backlog = SIM_QUEUE_MAX - 1;
     return 0;
 }
 
@@ -265,3 +273,115 @@ const struct plx__net_calls plx__sim_net = {
     .shutdown = net_shutdown,
     .close = net_close,
 };
+
+/* --- the owner's own descriptors -------------------------------------------------------------- */
+
+static int give_numbers(struct plx__sim_world *world, enum sim_kind kind, struct sim_sock *pair[2],
+                        int fds[2])
+{
+    for (unsigned i = 0; i < 2; i++) {
+        fds[i] = plx__sim_desc_take(world, kind);
+        if (fds[i] >= 0) {
+            plx__sim_desc(world, fds[i])->sock = pair[i];
+            continue;
+        }
+        if (i == 1)
+            (void)plx__sim_desc_close(world, fds[0]);
+        else
+            plx__sim_sock_close(world, pair[0]);
+        plx__sim_sock_close(world, pair[1]);
+        return -EMFILE;
+    }
+    return 0;
+}
+
+int plx__sim_pair(struct plx__sim_world *world, int type, int fds[2])
+{
+    struct sim_sock *pair[2];
+    int rc = plx__sim_sock_pair(world, type, false, 4 * SIM_PIPE_BYTES, pair);
+    return rc == 0 ? give_numbers(world, SIM_SOCKET, pair, fds) : rc;
+}
+
+int plx__sim_pipe(struct plx__sim_world *world, uint32_t bytes, int fds[2])
+{
+    struct sim_sock *pair[2];
+    int rc = plx__sim_sock_pair(world, SOCK_STREAM, true, bytes, pair);
+    if (rc != 0)
+        return rc;
+    pair[0]->shut_write = true;
+    pair[1]->shut_read = true;
+    return give_numbers(world, SIM_PIPE, pair, fds);
+}
+
+int64_t plx__sim_plain_recv(struct plx__sim_world *world, int fd, void *buf, size_t len, int flags)
+{
+    const struct sim_desc *desc = plx__sim_desc(world, fd);
+    const struct iovec part = {.iov_base = buf, .iov_len = len};
+    if (desc == NULL || desc->kind == SIM_FILE)
+        return desc == NULL ? -EBADF : -ENOTSOCK;
+    int64_t got = plx__sim_recv(world, desc->sock, &part, 1, flags);
+    return got == SIM_WOULD_WAIT ? -EAGAIN : got;
+}
+
+int64_t plx__sim_plain_send(struct plx__sim_world *world, int fd, const void *data, size_t len)
+{
+    const struct sim_desc *desc = plx__sim_desc(world, fd);
+    const struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+    if (desc == NULL || desc->kind == SIM_FILE)
+        return desc == NULL ? -EBADF : -ENOTSOCK;
+    int64_t taken = plx__sim_send(world, desc->sock, &part, 1);
+    return taken == SIM_WOULD_WAIT ? -EAGAIN : taken;
+}
+
+int plx__sim_plain_accept(struct plx__sim_world *world, int fd)
+{
+    const struct sim_desc *desc = plx__sim_desc(world, fd);
+    int rc =
+        desc != NULL && desc->kind == SIM_SOCKET ? plx__sim_accept(world, desc->sock, 0) : -EBADF;
+    return rc == SIM_WOULD_WAIT ? -EAGAIN : rc;
+}
+
+int plx__sim_plain_connect(struct plx__sim_world *world, int fd, const struct sockaddr *addr,
+                           socklen_t bytes)
+{
+    const struct sim_desc *desc = plx__sim_desc(world, fd);
+    if (desc == NULL || desc->kind != SIM_SOCKET)
+        return -EBADF;
+    int rc = 0;
+    if (desc->sock->state != SIM_SOCK_CONNECTING)
+        rc = plx__sim_connect_begin(world, desc->sock, addr, bytes);
+    if (rc == 0)
+        rc = plx__sim_connect_ask(world, desc->sock);
+    return rc == SIM_WOULD_WAIT ? -EAGAIN : rc;
+}
+
+int64_t plx__sim_plain_flags(struct plx__sim_world *world, int fd)
+{
+    const struct sim_desc *desc = plx__sim_desc(world, fd);
+    return desc != NULL ? (int64_t)desc->flags : -EBADF;
+}
+
+int plx__sim_plain_open(struct plx__sim_world *world, const char *name, uint32_t flags)
+{
+    return plx__sim_openat(world, AT_FDCWD, name, flags);
+}
+
+int64_t plx__sim_plain_write(struct plx__sim_world *world, int fd, const void *data, size_t len,
+                             uint64_t offset)
+{
+    struct sim_desc *desc = plx__sim_desc(world, fd);
+    const struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
+    return desc != NULL && desc->kind == SIM_FILE ? plx__sim_write(world, desc, &part, 1, offset)
+                                                  : -EBADF;
+}
+
+int64_t plx__sim_plain_position(struct plx__sim_world *world, int fd)
+{
+    const struct sim_desc *desc = plx__sim_desc(world, fd);
+    return desc != NULL ? (int64_t)desc->offset : -EBADF;
+}
+
+bool plx__sim_is_open(struct plx__sim_world *world, int fd)
+{
+    return plx__sim_desc(world, fd) != NULL;
+}

@@ -48,15 +48,17 @@ struct sim_pipe {
     uint64_t vanish_at;
     uint64_t timeout_at;
     int reset_error;
-    bool reset_told; /* a call has reported it */
-    struct sim_mark marks[SIM_MARKS];
+    bool reset_told;                  /* a call has reported it */
+    struct sim_mark marks[SIM_MARKS]; /* of packets, until they are read */
 };
 
 enum sim_sock_state { SIM_SOCK_NEW, SIM_SOCK_LISTENING, SIM_SOCK_CONNECTING, SIM_SOCK_CONNECTED };
 
 struct sim_sock {
     enum sim_sock_state state;
-    int type; /* SOCK_STREAM, SOCK_DGRAM */
+    int type;      /* SOCK_STREAM, SOCK_SEQPACKET */
+    bool is_local; /* of a pair or pipe: no link, so no time passes and nothing breaks */
+    bool is_pipe;
     struct sockaddr_storage name;
     struct sockaddr_storage peer_name;
     socklen_t name_bytes; /* 0: not bound */
@@ -97,7 +99,7 @@ struct sim_file {
     uint64_t page_count;
 };
 
-enum sim_kind { SIM_FREE, SIM_SOCKET, SIM_FILE };
+enum sim_kind { SIM_FREE, SIM_SOCKET, SIM_PIPE, SIM_FILE };
 
 struct sim_desc {
     enum sim_kind kind;
@@ -105,7 +107,7 @@ struct sim_desc {
     struct sim_sock *sock;
     struct sim_file *file;
     uint64_t offset;
-    uint32_t flags; /* O_ */
+    uint32_t flags; /* O_, or SOCK_ */
 };
 
 struct sim_backend;
@@ -113,6 +115,7 @@ struct sim_backend;
 struct plx__sim_world {
     struct plx__sim_hooks hooks;
     uint64_t now_ns;
+    uint64_t pace_ns;
     uint16_t next_port;
     uint32_t backend_count;
     struct sim_backend *backends[SIM_BACKENDS];
@@ -158,11 +161,15 @@ struct sim_sock *plx__sim_sock_make(struct plx__sim_world *world, int type);
 void plx__sim_sock_close(struct plx__sim_world *world, struct sim_sock *sock);
 int64_t plx__sim_recv(struct plx__sim_world *world, struct sim_sock *sock, const struct iovec *iov,
                       size_t count, int flags);
+/* Two that are connected. 0 or -ENOMEM. */
+int plx__sim_sock_pair(struct plx__sim_world *world, int type, bool is_pipe, uint32_t bytes,
+                       struct sim_sock *pair[2]);
 int64_t plx__sim_send(struct plx__sim_world *world, struct sim_sock *sock, const struct iovec *iov,
                       size_t count);
 /* Whether a receive would not wait; bytes to be had (0: an end or error). */
 bool plx__sim_readable(struct plx__sim_world *world, struct sim_sock *sock, size_t *bytes);
-int plx__sim_accept(struct plx__sim_world *world, struct sim_sock *sock);
+/* `flags`: SOCK_CLOEXEC, SOCK_NONBLOCK. */
+int plx__sim_accept(struct plx__sim_world *world, struct sim_sock *sock, uint32_t flags);
 int plx__sim_connect_begin(struct plx__sim_world *world, struct sim_sock *sock,
                            const struct sockaddr *addr, socklen_t bytes);
 int plx__sim_connect_ask(struct plx__sim_world *world, struct sim_sock *sock);
@@ -178,7 +185,7 @@ int64_t plx__sim_write(struct plx__sim_world *world, struct sim_desc *desc, cons
 int plx__sim_fsync(struct plx__sim_world *world, struct sim_desc *desc);
 int plx__sim_fallocate(struct plx__sim_world *world, struct sim_desc *desc, uint32_t mode,
                        uint64_t offset, uint64_t bytes);
-int plx__sim_openat(struct plx__sim_world *world, const struct plx_op *op);
+int plx__sim_openat(struct plx__sim_world *world, int dir, const char *path, uint32_t flags);
 int plx__sim_statx(struct plx__sim_world *world, const struct plx_op *op);
 void plx__sim_files_crash(struct plx__sim_world *world);
 void plx__sim_files_free(struct plx__sim_world *world);

@@ -16,6 +16,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "runtime/runtime_internal.h"
+#include "runtime/io/sim_internal.h"
+#include "test/runtime/io/calls.h"
+
+/* Time passes in the simulated world by its reactor's turns. */
+#define SIM_PACE_NS   5000u
 #define END_WITHIN_NS 10000000000u
 #define CASES_MAX     64u
 
@@ -24,6 +30,7 @@
 
 const struct mode modes[] = {
     {"epoll", "epoll", "off", "epoll", 0},
+    {"sim", "sim", "off", "sim", 0},
     {"defer", "uring", "off", "uring defer", 0},
     {"sqpoll", "uring", "on", "uring sqpoll", 0},
     {"coop", "uring", "off", "uring coop", PLX_CAP_DEFER_TASKRUN},
@@ -60,12 +67,19 @@ static void set(struct plx_settings *settings, const char *name, const char *tex
     assert_int_equal(plx_settings_set(settings, name, text, NULL), 0);
 }
 
+static void say_broken(void *ctx, const char *text)
+{
+    (void)ctx;
+    print_message("a rule was broken: %s\n", text);
+}
+
 static int create(struct world *world, const struct mode *mode, const char *ring_entries,
                   struct plx_diag *diag)
 {
     struct plx_settings settings;
     plx_settings_init(&settings);
-    set(&settings, "backend", mode->backend);
+    bool simulated = strcmp(mode->backend, "sim") == 0;
+    set(&settings, "backend", simulated ? "auto" : mode->backend);
     set(&settings, "sqpoll", mode->sqpoll);
     set(&settings, "ring_entries", ring_entries);
     set(&settings, "reactors", "1");
@@ -83,6 +97,13 @@ static int create(struct world *world, const struct mode *mode, const char *ring
     int rc = plx_runtime_create(&settings, &opts, &world->runtime, diag);
     if (rc != 0)
         return rc;
+    if (simulated) {
+        static const struct plx__sim_hooks kind = {.broken = say_broken};
+        assert_int_equal(plx__sim_world_create(&kind, &world->sim), 0);
+        plx__sim_world_pace(world->sim, SIM_PACE_NS);
+        plx__runtime_use_world(world->runtime, world->sim);
+        calls_use(world->sim);
+    }
     rc = plx_reactor_adopt(world->runtime, 0, &world->reactor, diag);
     if (rc != 0)
         plx_runtime_destroy(world->runtime);
@@ -128,6 +149,11 @@ void world_end(struct world *world)
         assert_int_equal(plx_reactor_abandon(world->reactor, END_WITHIN_NS), 0);
     }
     plx_runtime_destroy(world->runtime);
+    if (world->sim != NULL) {
+        assert_int_equal(plx__sim_world_open_count(world->sim), 0);
+        calls_use(NULL);
+        plx__sim_world_destroy(world->sim);
+    }
     assert_int_equal(sched_setaffinity(0, sizeof(world->cpus_before), &world->cpus_before), 0);
     assert_int_equal(count_descriptors(), world->descriptors_before);
 }
@@ -213,6 +239,14 @@ bool world_has(const struct world *world, uint32_t caps)
     return (plx_reactor_caps(world->reactor) & caps) == caps;
 }
 
+void world_need_kernel(const struct world *world, const char *what)
+{
+    if (world->sim == NULL)
+        return;
+    print_message("mode %s skips: its world has no %s\n", world->mode->name, what);
+    skip();
+}
+
 bool world_has_op(const struct world *world, enum plx_op_code code)
 {
     switch (code) {
@@ -246,7 +280,7 @@ void world_need_op(const struct world *world, enum plx_op_code code)
 /* Asked of the kernel, not of the library: its bug must not pass for the lack of a mode. */
 static bool is_available(const struct mode *mode)
 {
-    if (strcmp(mode->runs_as, "epoll") == 0)
+    if (strcmp(mode->runs_as, "epoll") == 0 || strcmp(mode->runs_as, "sim") == 0)
         return true;
     struct io_uring_params params = {0};
     long fd = syscall(SYS_io_uring_setup, 4, &params);

@@ -26,6 +26,7 @@ struct world {
     struct plx_runtime *runtime;
     struct plx_reactor *reactor; /* NULL once it was abandoned */
     bool is_epoll;
+    struct plx__sim_world *sim; /* NULL: its descriptors are the kernel's */
     unsigned descriptors_before;
     cpu_set_t cpus_before; /* on which this thread may run */
 };
@@ -69,6 +70,9 @@ void world_close_fd(struct world *world, int fd);
 
 /* Whether the mode has what the bits say. */
 bool world_has(const struct world *world, uint32_t caps);
+
+/* Skips the case in the simulated world, which lacks `what`. */
+void world_need_kernel(const struct world *world, const char *what);
 
 /* Whether the mode's backend takes this kind of op. */
 bool world_has_op(const struct world *world, enum plx_op_code code);

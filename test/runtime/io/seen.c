@@ -14,6 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "test/runtime/io/calls.h"
+
 static unsigned terminals_so_far;
 static bool forbidden;
 
@@ -127,7 +129,7 @@ void put_text(int fd, const char *text)
 
 bool is_open(int fd)
 {
-    return fcntl(fd, F_GETFD) >= 0;
+    return calls_is_open(fd);
 }
 
 unsigned count_descriptors(void)

@@ -19,6 +19,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "test/runtime/io/calls.h"
+
 #define RACES 300u
 #define PAIRS 24u
 

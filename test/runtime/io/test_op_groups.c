@@ -16,6 +16,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "test/runtime/io/calls.h"
+
 #define BUFFERS  8u
 #define BYTES    4096u
 #define MESSAGES 1500u

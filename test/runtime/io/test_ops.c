@@ -24,6 +24,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "test/runtime/io/calls.h"
+
 #define NOPS 1000u
 
 /* --- nop, and the rules of callbacks ---------------------------------------------------------- */
@@ -410,6 +412,7 @@ static void send_to_a_full_socket_waits_for_room(void **state)
 static void send_passes_its_flags_on(void **state)
 {
     struct world *world = *state;
+    world_need_kernel(world, "urgent data");
     static const uint16_t flags[] = {PLX_QUEUED, PLX_INLINE};
     int pair[2];
     make_tcp_pair(pair);
@@ -584,6 +587,7 @@ static void accept_multishot_takes_many_until_cancelled(void **state)
 static void accept_at_the_limit_of_descriptors_fails_and_recovers(void **state)
 {
     struct world *world = *state;
+    world_need_kernel(world, "limit that can be set");
     static const uint16_t flags[] = {0, PLX_MULTISHOT};
     for (unsigned i = 0; i < 2; i++) {
         struct sockaddr_in addr;

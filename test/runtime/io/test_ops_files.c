@@ -23,6 +23,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "test/runtime/io/calls.h"
+
 #define FRAME 4096u
 
 /* A new file on a real file system, without a name that outlives the case. */

@@ -19,6 +19,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "test/runtime/io/calls.h"
+
 #define BUFFERS 4u
 #define BYTES   4096u
 
@@ -131,6 +133,7 @@ static void try_family(struct world *world, int family)
 static void datagram_carries_its_bytes_and_the_senders_address(void **state)
 {
     struct world *world = *state;
+    world_need_kernel(world, "datagrams");
     world_need_op(world, PLX_OP_RECVMSG);
     try_family(world, AF_INET);
     try_family(world, AF_INET6);
@@ -140,6 +143,7 @@ static void datagram_carries_its_bytes_and_the_senders_address(void **state)
 static void recvmsg_waiting_is_cancelled(void **state)
 {
     struct world *world = *state;
+    world_need_kernel(world, "datagrams");
     world_need_op(world, PLX_OP_RECVMSG);
     struct end ends[2];
     make_ends(ends);
@@ -159,6 +163,7 @@ static void recvmsg_waiting_is_cancelled(void **state)
 static void sendmsg_to_nowhere_ends_with_its_errno(void **state)
 {
     struct world *world = *state;
+    world_need_kernel(world, "datagrams");
     world_need_op(world, PLX_OP_SENDMSG);
     int pair[2];
     make_pair(SOCK_STREAM, pair);
@@ -214,6 +219,7 @@ static void expect_pipe(const void *data, const char *text)
 static void descriptor_travels_in_ancillary_data(void **state)
 {
     struct world *world = *state;
+    world_need_kernel(world, "ancillary data");
     world_need_op(world, PLX_OP_SENDMSG);
     int pair[2];
     int ends[2];
@@ -330,6 +336,7 @@ static void inbox_close(struct inbox *inbox)
 static void group_receives_datagrams_with_addresses(void **state)
 {
     struct world *world = *state;
+    world_need_kernel(world, "datagrams");
     world_need_op(world, PLX_OP_RECVMSG_GROUP);
     static const int families[] = {AF_INET, AF_INET6, AF_UNIX};
     for (unsigned i = 0; i < 3; i++) {
@@ -363,6 +370,7 @@ static void group_receives_datagrams_with_addresses(void **state)
 static void group_cuts_what_does_not_fit_and_says_how_long_it_was(void **state)
 {
     struct world *world = *state;
+    world_need_kernel(world, "datagrams");
     world_need_op(world, PLX_OP_RECVMSG_GROUP);
     struct end ends[2];
     struct inbox inbox;
@@ -393,6 +401,7 @@ static void group_cuts_what_does_not_fit_and_says_how_long_it_was(void **state)
 static void group_without_rooms_gives_bytes_only(void **state)
 {
     struct world *world = *state;
+    world_need_kernel(world, "datagrams");
     world_need_op(world, PLX_OP_RECVMSG_GROUP);
     struct end ends[2];
     struct inbox inbox;
@@ -410,6 +419,7 @@ static void group_without_rooms_gives_bytes_only(void **state)
 static void group_receives_ancillary_data(void **state)
 {
     struct world *world = *state;
+    world_need_kernel(world, "ancillary data");
     world_need_op(world, PLX_OP_RECVMSG_GROUP);
     int pair[2];
     int ends[2];
@@ -451,6 +461,7 @@ static void group_receives_ancillary_data(void **state)
 static void group_run_dry_ends_and_goes_on_after_a_release(void **state)
 {
     struct world *world = *state;
+    world_need_kernel(world, "datagrams");
     world_need_op(world, PLX_OP_RECVMSG_GROUP);
     struct end ends[2];
     struct inbox inbox;
@@ -478,6 +489,7 @@ static void group_run_dry_ends_and_goes_on_after_a_release(void **state)
 static void group_refuses_rooms_that_leave_no_byte(void **state)
 {
     struct world *world = *state;
+    world_need_kernel(world, "datagrams");
     world_need_op(world, PLX_OP_RECVMSG_GROUP);
     static const struct {
         socklen_t name;

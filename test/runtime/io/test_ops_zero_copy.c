@@ -20,6 +20,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "test/runtime/io/calls.h"
+
 #define LARGE   (256u * 1024u)
 #define PAIRS   10u
 #define PATTERN 251u
