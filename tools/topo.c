@@ -129,11 +129,6 @@ static void print_line(const char *line, void *ctx)
     putchar('\n');
 }
 
-static const char *idle_word(enum plx_idle idle)
-{
-    return idle == PLX_IDLE_YIELD ? "yield" : "spin";
-}
-
 static void print_idle(const struct plx_machine *machine, const struct plx_plan *plan,
                        const struct plx_settings *settings)
 {
@@ -141,7 +136,7 @@ static void print_idle(const struct plx_machine *machine, const struct plx_plan 
     if (machine->quota_mcpus != 0)
         snprintf(quota, sizeof(quota), "a quota of %u.%02u CPUs", machine->quota_mcpus / 1000,
                  machine->quota_mcpus % 1000 / 10);
-    printf("idle turns: %s, %s; %s\n", idle_word(plan->idle),
+    printf("idle turns: %s, %s; %s\n", plx_idle_name(plan->idle),
            settings->idle == PLX_IDLE_AUTO ? "the default here" : "as POLLUX_IDLE says", quota);
 }
 
@@ -251,7 +246,7 @@ static json_t *plan_to_json(const struct plx_plan *plan)
     for (uint32_t i = 0; i < plan->note_count; i++)
         notes = plx_topo_append(notes, json_string(plan->notes[i]));
     return json_pack("{s:o,s:o,s:o,s:i,s:s,s:I}", "reactors", reactors, "others", others, "notes",
-                     notes, "sq_count", (int)plan->sq_count, "idle", idle_word(plan->idle),
+                     notes, "sq_count", (int)plan->sq_count, "idle", plx_idle_name(plan->idle),
                      "mesh_bytes", (json_int_t)plan->mesh_bytes);
 }
 

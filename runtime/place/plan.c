@@ -328,10 +328,8 @@ static void choose_idle(struct plx_plan_sheet *sheet)
     if (why[0] == '\0')
         return;
     if (asked == PLX_IDLE_AUTO) {
-        sheet->plan->idle = PLX_IDLE_YIELD;
-        plx__plan_note(sheet, "idle yield: %s; adaptive would be the choice, this version has spin "
-                              "and yield",
-                       why);
+        sheet->plan->idle = PLX_IDLE_ADAPTIVE;
+        plx__plan_note(sheet, "idle adaptive: %s", why);
     } else if (asked == PLX_IDLE_SPIN) {
         plx__plan_note(sheet, "POLLUX_IDLE=spin is honoured, but %s: spinning takes time from what "
                               "is waited for",
@@ -347,13 +345,9 @@ static void choose_idle(struct plx_plan_sheet *sheet)
 
 static int check_settings(const struct plx_settings *settings, struct plx_diag *diag)
 {
-    if (settings->idle != PLX_IDLE_AUTO && settings->idle != PLX_IDLE_SPIN &&
-        settings->idle != PLX_IDLE_YIELD)
-        return plx_diag_set(diag, -EOPNOTSUPP, "POLLUX_IDLE",
-                            "POLLUX_IDLE=%s: this version has auto, spin and yield",
-                            settings->idle == PLX_IDLE_ADAPTIVE ? "adaptive"
-                            : settings->idle == PLX_IDLE_BLOCK  ? "block"
-                                                                : "?");
+    if ((unsigned)settings->idle > PLX_IDLE_BLOCK)
+        return plx_diag_set(diag, -EINVAL, "POLLUX_IDLE", "POLLUX_IDLE is %u: no such policy",
+                            (unsigned)settings->idle);
     if (settings->reactors > PLX_PLAN_REACTORS_MAX)
         return plx_diag_set(diag, -ENOSPC, "POLLUX_REACTORS",
                             "POLLUX_REACTORS=%" PRIu32 ": at most %d run", settings->reactors,

@@ -53,7 +53,7 @@ struct plx_plan {
     uint32_t other_count;
     uint32_t note_count;
     uint32_t sq_count;   /* SQ threads */
-    enum plx_idle idle;  /* PLX_IDLE_SPIN or PLX_IDLE_YIELD */
+    enum plx_idle idle;  /* not PLX_IDLE_AUTO */
     uint64_t mesh_bytes; /* of all rings between reactors together */
 };
 
@@ -62,8 +62,7 @@ struct plx_plan {
  * are read before the return and not kept. Cost: set-up only; allocates, makes no system call.
  * Errors, of which the diag names the setting and the CPU, node or number: -EINVAL, a setting
  * names what does not exist, is not allowed, or contradicts another one; -ENOSPC, more reactors,
- * SQ threads or memory are asked for than fit (it says how many do); -EOPNOTSUPP, an idle policy
- * that this version does not have; -ENODEV, no core is usable or no node has memory; -ENOMEM.
+ * SQ threads or memory are asked for than fit (it says how many do); -ENODEV, no core is usable or no node has memory; -ENOMEM.
  */
 PLX_API PLX_COLD int plx_plan_create(const struct plx_machine *machine,
                                      const struct plx_settings *settings, struct plx_plan **out,

@@ -40,7 +40,7 @@ static void explain_whole(const struct plx_plan *plan, const struct plx_machine 
                   plan->reactor_count, plan->reactor_count == 1 ? "" : "s", plan->sq_count,
                   plan->sq_count == 1 ? "" : "s",
                   machine->is_this_system ? "this system" : machine->source,
-                  plan->idle == PLX_IDLE_YIELD ? "yield" : "spin", arenas, mesh);
+                  plx_idle_name(plan->idle), arenas, mesh);
 }
 
 void plx_plan_explain(const struct plx_plan *plan, const struct plx_machine *machine,

@@ -33,7 +33,7 @@ enum plx_backend_choice { PLX_BACKEND_AUTO, PLX_BACKEND_URING, PLX_BACKEND_EPOLL
 
 enum plx_sqpoll_choice { PLX_SQPOLL_AUTO, PLX_SQPOLL_ON, PLX_SQPOLL_OFF };
 
-/* What a reactor does in a turn without work. ADAPTIVE and BLOCK are refused by this version. */
+/* What a reactor does in a turn without work. */
 enum plx_idle {
     PLX_IDLE_AUTO,
     PLX_IDLE_SPIN,
@@ -108,9 +108,12 @@ enum plx_log_level { PLX_LOG_OFF, PLX_LOG_ERROR, PLX_LOG_WARN, PLX_LOG_INFO, PLX
       "ports, for threads that are no reactors, that may exist at a time")                         \
     X(HOT_MAX, hot_max, COUNT, uint32_t, "sockets", "4", "0 to 64", "reactor", "stable",           \
       "sockets that a reactor reads in every turn at most; each costs one system call a turn")     \
-    X(IDLE, idle, ENUM, enum plx_idle, "", "auto", "auto|spin|yield", "reactor", "stable",         \
-      "what a reactor does in a turn without work; auto means spin, and yield where it has no "    \
-      "CPU to itself")                                                                             \
+    X(IDLE, idle, ENUM, enum plx_idle, "", "auto", "auto|spin|yield|adaptive|block", "reactor",    \
+      "stable",                                                                                    \
+      "what a reactor does in a turn without work; adaptive spins and then sleeps, block sleeps "  \
+      "at once; auto means spin, and adaptive where it has no CPU to itself")                      \
+    X(SPIN_TIME, spin_time, DURATION, uint64_t, "ns", "50us", "0 to inf", "reactor", "stable",     \
+      "how long a reactor that is adaptive spins without work before it sleeps")                   \
     X(STALL_THRESHOLD, stall_threshold, DURATION, uint64_t, "ns", "500us", "1us to inf",           \
       "reactor", "stable", "a turn longer than this is counted as a stall")                        \
     X(STALL_REPORT, stall_report, DURATION, uint64_t, "ns", "50ms", "1ms to inf", "runtime",       \
@@ -218,6 +221,9 @@ PLX_API PLX_COLD int plx_settings_load_env(struct plx_settings *settings, char *
  */
 PLX_API PLX_COLD int plx_settings_format(const struct plx_settings *settings,
                                          enum plx_setting_id id, char *text, size_t bytes);
+
+/* `auto`, `spin`, `yield`, `adaptive` or `block`; "?" for anything else. Static. */
+PLX_API PLX_COLD const char *plx_idle_name(enum plx_idle idle);
 
 /* The row of a setting. Static; never NULL. `id` must be below PLX_SETTING_COUNT. */
 PLX_API PLX_COLD const struct plx_setting *plx_setting_describe(enum plx_setting_id id);

@@ -198,13 +198,6 @@ static void store_scalar(void *field, enum plx_setting_type type, uint64_t value
     }
 }
 
-/* Words of an enum that its C type has, and that this version refuses. */
-static bool is_absent_word(enum plx_setting_id id, const char *text)
-{
-    uint64_t position;
-    return id == PLX_SETTING_IDLE && parse_word(text, "adaptive|block", &position) == 0;
-}
-
 static int refuse(enum plx_setting_id id, const char *text, struct plx_diag *diag)
 {
     const struct plx_setting *row = plx_setting_describe(id);
@@ -213,10 +206,6 @@ static int refuse(enum plx_setting_id id, const char *text, struct plx_diag *dia
         return plx_diag_set(diag, -EINVAL, row->variable, "%s is empty; expected %s", row->variable,
                             row->expected);
     plx__quote(quoted, text, SIZE_MAX);
-    if (is_absent_word(id, text))
-        return plx_diag_set(diag, -EINVAL, row->variable,
-                            "%s=%s does not exist yet in this version; expected %s", row->variable,
-                            quoted, row->expected);
     return plx_diag_set(diag, -EINVAL, row->variable, "%s=\"%s\" is not valid; expected %s",
                         row->variable, quoted, row->expected);
 }

@@ -19,6 +19,12 @@ const char *plx_setting_source_name(enum plx_setting_source source)
     return names[source];
 }
 
+const char *plx_idle_name(enum plx_idle idle)
+{
+    static const char *const names[] = {"auto", "spin", "yield", "adaptive", "block"};
+    return (unsigned)idle < sizeof(names) / sizeof(names[0]) ? names[idle] : "?";
+}
+
 uint64_t plx__setting_scalar(const struct plx_settings *settings, enum plx_setting_id id)
 {
     /* Only read, though the function that finds the field serves writers too. */

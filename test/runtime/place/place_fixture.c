@@ -293,7 +293,7 @@ void place_check_plan(const struct plx_machine *machine, const struct plx_settin
     check_memory(machine, plan);
     assert_int_equal(plan->mesh_bytes, (uint64_t)plan->reactor_count * (plan->reactor_count - 1) *
                                            settings->mesh_slots * 64);
-    assert_true(plan->idle == PLX_IDLE_SPIN || plan->idle == PLX_IDLE_YIELD);
+    assert_true(plan->idle > PLX_IDLE_AUTO && plan->idle <= PLX_IDLE_BLOCK);
     for (uint32_t i = 0; i < plan->note_count; i++)
         assert_true(plan->notes[i][0] != '\0');
 }

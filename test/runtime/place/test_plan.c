@@ -44,16 +44,14 @@ static void assert_plan(const struct plx_settings *settings, const char *expecte
 
 /* --- layouts, each in every mode of SQPOLL --------------------------------------------------- */
 
-static void plan_one_core_gets_one_reactor_that_yields(void **state)
+static void plan_one_core_gets_one_reactor_that_sleeps(void **state)
 {
     (void)state;
     place_uniform(&m, 1, 1, 1, 1);
     struct plx_settings settings = place_settings("sqpoll=auto", NULL);
-    assert_plan(&settings, "0", "plan: 1 reactor and 0 SQ threads on this system, idle yield",
+    assert_plan(&settings, "0", "plan: 1 reactor and 0 SQ threads on this system, idle adaptive",
                 "cpu: allowed; sq: POLLUX_SQPOLL=auto: node 0 has 1 usable core, it takes 4",
-                "idle yield: the process has one CPU for everything it runs; adaptive would be the "
-                "choice, this version has spin and yield",
-                NULL);
+                "idle adaptive: the process has one CPU for everything it runs", NULL);
     settings = place_settings("sqpoll=off", NULL);
     assert_plan(&settings, "0", "sq: POLLUX_SQPOLL=off", "mesh 0 B", NULL);
     settings = place_settings("sqpoll=on", NULL);
@@ -252,8 +250,9 @@ static void plan_fewer_reactors_fill_nodes_evenly_and_spread_over_clusters(void 
     settings = place_settings("sqpoll=auto", "reactors=3", NULL);
     assert_plan(&settings, "0,4,8 sq 1<0-1 sq 9<2", "cpu    9  SQ thread of reactor 2", NULL);
     settings = place_settings("sqpoll=on", "reactors=10", "sqpoll_share=2", NULL);
-    assert_plan(&settings, "0-2,4-5,8-10,12-13 sq 3<0-1 sq 6<2-3 sq 7<4 sq 11<5-6 sq 14<7-8 "
-                           "sq 15<9",
+    assert_plan(&settings,
+                "0-2,4-5,8-10,12-13 sq 3<0-1 sq 6<2-3 sq 7<4 sq 11<5-6 sq 14<7-8 "
+                "sq 15<9",
                 NULL);
 }
 
@@ -326,13 +325,13 @@ static void plan_isolated_cpus_are_preferred_unless_cpus_are_named(void **state)
     assert_plan(&settings, "0-3", "cpu    4  not allowed", NULL);
 }
 
-static void plan_quota_makes_auto_yield_and_says_so(void **state)
+static void plan_quota_makes_auto_adaptive_and_says_so(void **state)
 {
     (void)state;
     place_uniform(&m, 1, 1, 2, 1);
     m.machine.quota_mcpus = 1500;
     struct plx_settings settings = place_settings("idle=auto", NULL);
-    assert_plan(&settings, "0-1", "idle yield: cgroups grant this process 1.50 CPUs",
+    assert_plan(&settings, "0-1", "idle adaptive: cgroups grant this process 1.50 CPUs",
                 "2 polling threads exceed 1.50 CPUs and will be throttled", NULL);
     settings = place_settings("idle=spin", NULL);
     assert_plan(&settings, "0-1", "idle spin, arenas",
@@ -353,7 +352,7 @@ static void plan_one_allowed_cpu_honours_spin_with_a_warning(void **state)
     assert_plan(&settings, "2", "idle spin",
                 "POLLUX_IDLE=spin is honoured, but the process has one", NULL);
     settings = place_settings("idle=auto", NULL);
-    assert_plan(&settings, "2", "idle yield: the process has one CPU", NULL);
+    assert_plan(&settings, "2", "idle adaptive: the process has one CPU", NULL);
 }
 
 static void plan_more_than_256_cores_is_capped_with_a_note(void **state)
@@ -385,7 +384,7 @@ static void plan_pin_no_and_foreign_machines_are_noted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plan_one_core_gets_one_reactor_that_yields),
+        cmocka_unit_test(plan_one_core_gets_one_reactor_that_sleeps),
         cmocka_unit_test(plan_two_cores_keeps_one_for_sq_only_when_told),
         cmocka_unit_test(plan_eight_cores_with_smt_avoids_siblings),
         cmocka_unit_test(plan_eight_cores_with_smt_wanted_uses_siblings),
@@ -404,7 +403,7 @@ int main(void)
         cmocka_unit_test(plan_for_epoll_keeps_no_core_for_sq_threads),
         cmocka_unit_test(plan_named_sq_cpu_keeps_its_whole_core),
         cmocka_unit_test(plan_isolated_cpus_are_preferred_unless_cpus_are_named),
-        cmocka_unit_test(plan_quota_makes_auto_yield_and_says_so),
+        cmocka_unit_test(plan_quota_makes_auto_adaptive_and_says_so),
         cmocka_unit_test(plan_one_allowed_cpu_honours_spin_with_a_warning),
         cmocka_unit_test(plan_more_than_256_cores_is_capped_with_a_note),
         cmocka_unit_test(plan_pin_no_and_foreign_machines_are_noted),

@@ -293,15 +293,13 @@ static void machine_without_memory_is_refused(void **state)
     refuse(&settings, -ENODEV, "memory", "no node has memory that the process may use");
 }
 
-static void idle_policies_to_come_are_refused_by_name(void **state)
+static void idle_policy_that_is_none_is_refused(void **state)
 {
     (void)state;
     place_uniform(&m, 1, 1, 2, 1);
     struct plx_settings settings = place_settings("smt=no", NULL);
-    settings.idle = PLX_IDLE_ADAPTIVE;
-    refuse(&settings, -EOPNOTSUPP, "POLLUX_IDLE", "POLLUX_IDLE=adaptive: this version has");
-    settings.idle = PLX_IDLE_BLOCK;
-    refuse(&settings, -EOPNOTSUPP, "POLLUX_IDLE", "POLLUX_IDLE=block: this version has");
+    settings.idle = (enum plx_idle)(PLX_IDLE_BLOCK + 1);
+    refuse(&settings, -EINVAL, "POLLUX_IDLE", "POLLUX_IDLE is 5: no such policy");
 }
 
 int main(void)
@@ -330,7 +328,7 @@ int main(void)
         cmocka_unit_test(arenas_beyond_a_node_are_refused_with_what_fits),
         cmocka_unit_test(arenas_of_a_node_without_memory_count_where_they_lie),
         cmocka_unit_test(machine_without_memory_is_refused),
-        cmocka_unit_test(idle_policies_to_come_are_refused_by_name),
+        cmocka_unit_test(idle_policy_that_is_none_is_refused),
     };
     return cmocka_run_group_tests_name("plan_errors", tests, NULL, NULL);
 }

@@ -72,6 +72,7 @@ static void init_defaults_are_as_documented(void **state)
     assert_int_equal(s.mesh_slots, 256);
     assert_int_equal(s.hot_max, 4);
     assert_int_equal(s.idle, PLX_IDLE_AUTO);
+    assert_true(s.spin_time == 50000);
     assert_true(s.stall_threshold == 500000);
     assert_true(s.stall_report == 50000000);
     assert_int_equal(s.log, PLX_LOG_WARN);
@@ -122,8 +123,9 @@ static void find_any_case_and_prefix_finds(void **state)
 static void find_unknown_is_enoent(void **state)
 {
     (void)state;
-    const char *const names[] = {"",           "POLLUX_",  "POLLUX",   "arena",
-                                 "arena_size ", "CPUS=0-3", "\xc3\xa9", "POLLUX_POLLUX_CPUS"};
+    const char *const names[] = {"",         "POLLUX_",           "POLLUX",
+                                 "arena",    "arena_size ",       "CPUS=0-3",
+                                 "\xc3\xa9", "POLLUX_POLLUX_CPUS"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         assert_int_equal(plx_setting_find(names[i]), -ENOENT);
 }
@@ -171,6 +173,13 @@ static void set_enum_words_are_their_constants(void **state)
     assert_int_equal(s.idle, PLX_IDLE_SPIN);
     assert_int_equal(plx_settings_set(&s, "idle", "yield", NULL), 0);
     assert_int_equal(s.idle, PLX_IDLE_YIELD);
+    for (unsigned idle = PLX_IDLE_AUTO; idle <= PLX_IDLE_BLOCK; idle++) {
+        const char *word = plx_idle_name((enum plx_idle)idle);
+        assert_int_equal(plx_settings_set(&s, "idle", word, NULL), 0);
+        assert_int_equal(s.idle, idle);
+    }
+    assert_string_equal(plx_idle_name((enum plx_idle)77), "?");
+    assert_refuses("idle", "sleep");
     const char *const levels[] = {"off", "error", "warn", "info", "debug"};
     for (unsigned level = PLX_LOG_OFF; level <= PLX_LOG_DEBUG; level++) {
         assert_int_equal(plx_settings_set(&s, "log", levels[level], NULL), 0);
@@ -180,25 +189,6 @@ static void set_enum_words_are_their_constants(void **state)
     assert_refuses("backend", "io_uring");
     assert_refuses("sqpoll", "yes");
     assert_refuses("log", "warning");
-}
-
-static void set_idle_policy_of_the_future_is_refused_by_name(void **state)
-{
-    (void)state;
-    const char *const words[] = {"adaptive", "Block"};
-    for (size_t i = 0; i < 2; i++) {
-        struct plx_settings s = settings_defaults();
-        struct plx_diag diag = {0};
-        assert_refuses("idle", words[i]);
-        assert_int_equal(plx_settings_set(&s, "idle", words[i], &diag), -EINVAL);
-        assert_non_null(strstr(diag.text, words[i]));
-        assert_non_null(strstr(diag.text, "does not exist yet in this version"));
-        assert_non_null(strstr(diag.text, "auto|spin|yield"));
-    }
-    struct plx_settings s = settings_defaults();
-    struct plx_diag diag = {0};
-    assert_int_equal(plx_settings_set(&s, "idle", "sleep", &diag), -EINVAL);
-    assert_null(strstr(diag.text, "does not exist yet"));
 }
 
 static void set_size_units_are_binary(void **state)
@@ -317,10 +307,10 @@ static void set_count_range_is_kept(void **state)
     assert_refuses("sqpoll_share", "0");
     assert_refuses("sqpoll_share", "17");
     assert_refuses("hot_max", "65");
-    const char *const wrong[] = {"",     "257",  "-1", "+1",         "1K",
-                                 "1 ",   " 1",   "a",  "0x10",       "1e2",
-                                 "1.0",  "auto", "#",  "4294967296", "18446744073709551617",
-                                 "\t1",  "\n",   "1\n"};
+    const char *const wrong[] = {"",    "257",  "-1", "+1",         "1K",
+                                 "1 ",  " 1",   "a",  "0x10",       "1e2",
+                                 "1.0", "auto", "#",  "4294967296", "18446744073709551617",
+                                 "\t1", "\n",   "1\n"};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
         assert_refuses("reactors", wrong[i]);
 }
@@ -354,11 +344,36 @@ static void set_list_ranges_and_strides_are_read(void **state)
     assert_accepts("nodes", "1", "1");
     assert_accepts("sqpoll_cpus", "0-1023", "0-1023");
     assert_accepts("cpus", "1023,63-64", "63-64,1023");
-    const char *const wrong[] = {"1024",  "0-1024", "3-1",  ",",     "0,",       ",0",    "0,,1",
-                                 "-1",    "-",      "0-",   "0--1",  "0-3:",     "0-3:0", "3:2",
-                                 "0-3:x", "a",      "0-3a", "0 ,1",  " 0",       "0 ",    "0x1",
-                                 "all",   "0;1",    "+1",   "0-3-5", "0-7:2:2",  "1.0",   "\xff",
-                                 "99999999999999999999", "0-99999999999999999999",
+    const char *const wrong[] = {"1024",
+                                 "0-1024",
+                                 "3-1",
+                                 ",",
+                                 "0,",
+                                 ",0",
+                                 "0,,1",
+                                 "-1",
+                                 "-",
+                                 "0-",
+                                 "0--1",
+                                 "0-3:",
+                                 "0-3:0",
+                                 "3:2",
+                                 "0-3:x",
+                                 "a",
+                                 "0-3a",
+                                 "0 ,1",
+                                 " 0",
+                                 "0 ",
+                                 "0x1",
+                                 "all",
+                                 "0;1",
+                                 "+1",
+                                 "0-3-5",
+                                 "0-7:2:2",
+                                 "1.0",
+                                 "\xff",
+                                 "99999999999999999999",
+                                 "0-99999999999999999999",
                                  "0-3:99999999999999999999"};
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
         assert_refuses("cpus", wrong[i]);
@@ -453,7 +468,6 @@ int main(void)
         cmocka_unit_test(set_bool_words_are_read),
         cmocka_unit_test(set_want_words_are_read),
         cmocka_unit_test(set_enum_words_are_their_constants),
-        cmocka_unit_test(set_idle_policy_of_the_future_is_refused_by_name),
         cmocka_unit_test(set_size_units_are_binary),
         cmocka_unit_test(set_size_malformed_is_refused),
         cmocka_unit_test(set_duration_units_are_read),

@@ -149,7 +149,7 @@ static void format_value_without_text_is_einval(void **state)
     (void)state;
     struct plx_settings s = settings_defaults();
     char text[8] = "x";
-    s.idle = PLX_IDLE_BLOCK;
+    s.idle = (enum plx_idle)(PLX_IDLE_BLOCK + 1);
     assert_int_equal(plx_settings_format(&s, PLX_SETTING_IDLE, text, sizeof(text)), -EINVAL);
     assert_string_equal(text, "");
     settings_lines.count = 0;
