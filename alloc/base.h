@@ -122,6 +122,24 @@ static inline bool plx_is_pow2(uint64_t value)
                                           memory_order_relaxed)
 #endif
 
+/*
+ * Orders this thread's stores before it against its loads after it, as seen by a thread that does
+ * the same: of two that each store and then load what the other stores, one sees it. Costs some
+ * tens of cycles.
+ */
+static inline void plx_fence_seq_cst(void)
+{
+#if defined(__SANITIZE_THREAD__)
+    /* gcc's ThreadSanitizer knows no fences; this is one for the processor. */
+    static PLX_ATOMIC(uint32_t) word;
+    (void)plx_exchange_seq_cst(&word, 0);
+#elif defined(__cplusplus)
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+#else
+    atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
 /* Tells the core that this thread is waiting for another one. */
 static inline void plx_cpu_relax(void)
 {

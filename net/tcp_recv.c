@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Receiving: by the ring into a group's buffers, or hot; holding back what a paused stream got. */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include "net/tcp_internal.h"
@@ -392,10 +393,14 @@ static void set_poller(struct plx_tcp *stream, bool armed)
 {
     if (armed == stream->poller.armed)
         return;
-    if (armed)
-        plx_poller_arm(stream->net->reactor, &stream->poller, look, stream);
-    else
-        plx_poller_disarm(stream->net->reactor, &stream->poller);
+    struct plx_reactor *reactor = stream->net->reactor;
+    if (!armed) {
+        plx_poller_disarm(reactor, &stream->poller);
+        return;
+    }
+    plx_poller_arm(reactor, &stream->poller, look, stream);
+    /* There are as many watches as hot sockets; without one the reactor would not sleep. */
+    (void)plx_poller_watch(reactor, &stream->poller, stream->fd, POLLIN);
 }
 
 void plx__recv_settle(struct plx_tcp *stream)

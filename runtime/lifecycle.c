@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,6 +15,8 @@
 #define CANCEL_EVERY 64u
 /* How long a start that failed waits for the reactors that had begun. */
 #define ROLLBACK_NS 5000000000u
+/* Watches of pollers beside those of hot sockets. */
+#define SPARE_WATCHES 16u
 /* What a reactor is given to take its next step, beyond the deadline. */
 #define GRACE_NS 300000000u
 
@@ -116,6 +119,21 @@ static int find_leader(struct plx__slot *slot, const struct plx_plan_reactor *pl
     return 0;
 }
 
+/* Peers keep its number, so that it is closed with the runtime, not with the reactor. */
+static int open_wake(struct plx__slot *slot, struct plx_diag *diag)
+{
+    enum plx_idle idle = slot->runtime->plan->idle;
+    if ((idle != PLX_IDLE_ADAPTIVE && idle != PLX_IDLE_BLOCK) || slot->wake_fd >= 0)
+        return 0;
+    slot->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (slot->wake_fd >= 0)
+        return 0;
+    int error = errno;
+    return plx_diag_set(diag, -error, "POLLUX_IDLE",
+                        "a reactor that sleeps needs a descriptor to be woken by: eventfd: %s",
+                        strerror(error));
+}
+
 static void fill_reactor(struct plx_reactor *r, struct plx__slot *slot, bool adopted)
 {
     struct plx_runtime *rt = slot->runtime;
@@ -130,9 +148,12 @@ static void fill_reactor(struct plx_reactor *r, struct plx__slot *slot, bool ado
     r->mesh.index = slot->index;
     r->cpu = (int)planned->cpu;
     r->node = (int)planned->node;
-    r->yields = rt->plan->idle == PLX_IDLE_YIELD;
+    r->sleep.idle = rt->plan->idle;
+    double spin = (double)rt->settings.spin_time * rt->ticks_per_ns;
+    r->sleep.spin_ticks = spin < 1e18 ? (uint64_t)spin : UINT64_MAX;
+    r->wake.fd = slot->wake_fd;
     r->adopted = adopted;
-    r->gaps = r->adopted || r->yields;
+    r->gaps = r->adopted || rt->plan->idle != PLX_IDLE_SPIN;
     r->hot_max = rt->settings.hot_max;
     r->arena = &slot->arena;
     r->pin_note = slot->pin_note;
@@ -190,6 +211,8 @@ int plx__reactor_open(struct plx_runtime *rt, uint32_t index, bool adopted, stru
                                     .home = (uint16_t)index,   .world = rt->world};
     int rc = place_thread(slot, planned->cpu, adopted, diag);
     if (rc == 0)
+        rc = open_wake(slot, diag);
+    if (rc == 0)
         rc = find_leader(slot, planned, adopted, &config, diag);
     if (rc == 0)
         rc = open_arena(slot, planned, diag);
@@ -201,7 +224,10 @@ int plx__reactor_open(struct plx_runtime *rt, uint32_t index, bool adopted, stru
         rc = -ENOMEM;
     } else {
         fill_reactor(r, slot, adopted);
+        config.wake = r->wake.fd >= 0 ? &r->wake : NULL;
         rc = plx__mesh_open(&r->mesh, r->arena, rt->settings.mesh_slots);
+        if (rc == 0 && config.wake != NULL)
+            rc = plx__sleep_open(r, rt->settings.hot_max + SPARE_WATCHES);
     }
     if (rc != 0) {
         plx_diag_set(diag, rc, "POLLUX_ARENA_SIZE",
@@ -632,6 +658,12 @@ static int64_t give_up(struct plx_runtime *rt, uint32_t reached)
     return first;
 }
 
+static void set_phase(struct plx_runtime *rt, enum plx__stop_phase phase)
+{
+    plx_store_release(&rt->phase, phase);
+    plx__runtime_rouse(rt);
+}
+
 /*
  * The same for those that drain and still owe answers to calls: their askers, who wait for nothing
  * else, end well without them. Returns whether there were any.
@@ -658,12 +690,12 @@ static bool give_up_debtors(struct plx_runtime *rt)
 static int64_t walk_phases(struct plx_runtime *rt, uint64_t until_ns)
 {
     int64_t behind = -1;
-    plx_store_release(&rt->phase, PLX__STOP_ADMITTING);
+    set_phase(rt, PLX__STOP_ADMITTING);
     if (await_all(rt, PLX__REACHED_ADMITTING, until_ns) >= 0) {
         behind = give_up(rt, PLX__REACHED_ADMITTING);
         until_ns = deadline_in(GRACE_NS);
     }
-    plx_store_release(&rt->phase, PLX__STOP_DRAINING);
+    set_phase(rt, PLX__STOP_DRAINING);
     if (await_all(rt, PLX__REACHED_DRAINED, until_ns) >= 0) {
         behind = behind >= 0 ? behind : find_culprit(rt, PLX__REACHED_DRAINED);
         bool less = give_up(rt, PLX__REACHED_DRAINING) >= 0;
@@ -671,7 +703,7 @@ static int64_t walk_phases(struct plx_runtime *rt, uint64_t until_ns)
         if (less)
             (void)await_all(rt, PLX__REACHED_DRAINED, deadline_in(GRACE_NS));
     }
-    plx_store_release(&rt->phase, PLX__STOP_TEARDOWN);
+    set_phase(rt, PLX__STOP_TEARDOWN);
     return behind;
 }
 

@@ -3,7 +3,6 @@
 #include "runtime/reactor.h"
 
 #include <errno.h>
-#include <sched.h>
 
 #include "runtime/reactor_internal.h"
 
@@ -105,6 +104,7 @@ static void account(struct plx_reactor *r, uint32_t work)
         plx__bump(&counters->idle_ticks, took);
         return;
     }
+    r->sleep.busy_ticks = now;
     plx__bump(&counters->busy_ticks, took);
     if (took > plx_load_relaxed(&counters->longest_ticks))
         plx_store_relaxed(&counters->longest_ticks, took);
@@ -146,14 +146,6 @@ int plx_reactor_poll(struct plx_reactor *r)
     plx_store_relaxed(&r->in_turn, 0);
     account(r, work);
     return (int)work;
-}
-
-void plx_reactor_idle(struct plx_reactor *r)
-{
-    if (r->yields)
-        sched_yield();
-    else
-        plx_cpu_relax();
 }
 
 void plx_reactor_flush(struct plx_reactor *r)
@@ -260,6 +252,7 @@ void plx_poller_arm(struct plx_reactor *r, struct plx_poller *poller, plx_poller
     if (poller->next != NULL)
         poller->next->prev = poller;
     r->poller_first = poller;
+    r->sleep.unwatched++;
 }
 
 void plx_poller_disarm(struct plx_reactor *r, struct plx_poller *poller)
@@ -275,6 +268,10 @@ void plx_poller_disarm(struct plx_reactor *r, struct plx_poller *poller)
     else
         r->poller_first = poller->next;
     poller->armed = false;
+    if (poller->watched)
+        plx__watch_end(r, poller);
+    else
+        r->sleep.unwatched--;
 }
 
 /* The next turn looks, if it is the first one now. */
@@ -443,6 +440,7 @@ void plx_reactor_read_stats(const struct plx_reactor *r, struct plx_reactor_stat
         .calls_out = plx_load_relaxed(&r->mesh.calls_out),
         .calls_refused = plx_load_relaxed(&r->mesh.calls_refused),
         .calls_unrun = plx_load_relaxed(&r->mesh.calls_unrun),
+        .sleeps = plx_load_relaxed(&c->sleeps),
         .timers_fired = plx_load_relaxed(&c->timers_fired),
         .timers_late = plx_load_relaxed(&c->timers_late),
         .timer_periods_missed = plx_load_relaxed(&c->timer_periods_missed),

@@ -43,9 +43,28 @@ PLX_API int plx_reactor_poll(struct plx_reactor *reactor);
 
 /*
  * What the idle policy says to do between turns without work: a pause of the core (spin), during
- * which it leaves a line that a peer is about to write with that peer, or sched_yield(2).
+ * which it leaves a line that a peer is about to write with that peer; sched_yield(2); or a sleep
+ * (block; adaptive, once POLLUX_SPIN_TIME has passed without work) from which whatever comes wakes
+ * it: an event of an op, a timer, a message of a peer or a port, the runtime's end. It does not
+ * sleep while a poller is armed that has no watch. Cost: of a sleep, two or three system calls, and
+ * some us to wake up.
  */
 PLX_API void plx_reactor_idle(struct plx_reactor *reactor);
+
+/*
+ * For a loop of another library that waits in poll(2) or the like: the descriptor that shows POLLIN
+ * when the reactor has to be polled again, if plx_reactor_prepare_wait was called before. Static
+ * for the reactor's life. Errors: -EOPNOTSUPP the idle policy is spin or yield: nobody would wake
+ * it.
+ */
+PLX_API int plx_reactor_fd(const struct plx_reactor *reactor);
+
+/*
+ * Before such a wait, after turns without work: announces it to whoever brings something. Returns
+ * for how many ns to wait at the most (INT64_MAX: without limit); 0: there is work, do not wait but
+ * poll. Then call plx_reactor_poll in any case. Errors: -EOPNOTSUPP as plx_reactor_fd.
+ */
+PLX_API PLX_MUST_CHECK int64_t plx_reactor_prepare_wait(struct plx_reactor *reactor);
 
 /* Shows the kernel what was submitted so far, rather than at the turn's end. */
 PLX_API void plx_reactor_flush(struct plx_reactor *reactor);
@@ -65,12 +84,22 @@ struct plx_poller {
     plx_poller_fn fn;
     void *ctx;
     bool armed;
+    bool watched;
 };
 
 /* From the next turn on at the latest, `fn` is called in each. `poller` stays in place until
  * disarmed. O(1). */
 PLX_API void plx_poller_arm(struct plx_reactor *reactor, struct plx_poller *poller,
                             plx_poller_fn fn, void *ctx);
+
+/*
+ * Tells what an armed poller looks at: `fd` showing one of `bits` (POLLIN …). A reactor that may
+ * sleep is woken by it; until a poller has said so, its reactor does not sleep. Ends with the
+ * disarming; plx_op_close of `fd` waits for that. Errors: -ENOSPC more than POLLUX_HOT_MAX + 16:
+ * the reactor does not sleep while it is armed.
+ */
+PLX_API int plx_poller_watch(struct plx_reactor *reactor, struct plx_poller *poller, int fd,
+                             uint32_t bits);
 
 /* It is not called any more; allowed from inside any poller's function, its own too. O(1). */
 PLX_API void plx_poller_disarm(struct plx_reactor *reactor, struct plx_poller *poller);
@@ -135,6 +164,7 @@ struct plx_reactor_stats {
     uint64_t calls_out;     /* taken here, those of remote ops included */
     uint64_t calls_refused; /* answered -EAGAIN */
     uint64_t calls_unrun;   /* that came here too late, or when the reactor was stopping */
+    uint64_t sleeps;        /* times it slept, by its idle policy */
     uint64_t timers_fired;
     /* Of them, those fired more than POLLUX_STALL_THRESHOLD after their time; but not one armed for
      * a time that the timers' last look at the clock had passed. */

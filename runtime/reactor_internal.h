@@ -19,6 +19,7 @@
 #include "runtime/remote.h"
 #include "runtime/sched/task_internal.h"
 #include "runtime/sched/timers_internal.h"
+#include "runtime/sleep_internal.h"
 
 /* --- for the net layer ------------------------------------------------------------------------ */
 
@@ -88,6 +89,7 @@ struct plx__counters {
     PLX_ATOMIC(uint64_t) ops_completed;
     PLX_ATOMIC(uint64_t) ops_refused;
     PLX_ATOMIC(uint64_t) kernel_entries;
+    PLX_ATOMIC(uint64_t) sleeps;
     PLX_ATOMIC(uint64_t) timers_fired;
     PLX_ATOMIC(uint64_t) timers_late;
     PLX_ATOMIC(uint64_t) timer_periods_missed;
@@ -102,9 +104,8 @@ struct plx_reactor {
     struct plx__mesh mesh;              /* knows `count` reactors and the `index` of this one */
     int cpu;
     int node;
-    bool yields; /* the idle policy: sched_yield(2) rather than a pause of the core */
     bool adopted;
-    bool gaps; /* time passes between turns: it yields, or its thread has other things to do */
+    bool gaps; /* time passes between turns: it yields or sleeps, or its thread does other things */
     uint32_t hot_max;
     uint64_t stall_ticks;
     double ticks_per_ns;
@@ -116,9 +117,10 @@ struct plx_reactor {
 
     /* The owner's, hot. */
     PLX_ATOMIC(uint32_t) in_turn; /* the keeper looks at it */
-    uint32_t followed; /* the phase last acted upon */
+    uint32_t followed;            /* the phase last acted upon */
     uint32_t drain_turns;
     uint32_t hot_count;
+    struct plx__sleep sleep;
     uint64_t turn_ticks; /* when the last turn ended */
     uint64_t look_ticks; /* before it no timer is due; UINT64_MAX: none is armed */
     struct plx_poller *poller_first;
@@ -132,6 +134,7 @@ struct plx_reactor {
 
     struct plx__tasks tasks PLX_ALIGNED(PLX_CACHE_LINE);
     struct plx__stopper tasks_stopper;
+    struct plx__wake wake;
     struct plx__counters counters PLX_ALIGNED(PLX_CACHE_LINE);
     struct plx_pool pool PLX_ALIGNED(PLX_CACHE_LINE);
     struct plx_bytes_home bytes PLX_ALIGNED(PLX_CACHE_LINE);

@@ -116,6 +116,7 @@ static int make_slots(struct plx_runtime *rt, struct plx_diag *diag)
     for (uint32_t i = 0; i < rt->count; i++) {
         rt->slots[i].runtime = rt;
         rt->slots[i].index = i;
+        rt->slots[i].wake_fd = -1;
     }
     return 0;
 }
@@ -196,6 +197,8 @@ void plx_runtime_destroy(struct plx_runtime *rt)
     for (uint32_t i = 0; i < rt->count; i++) {
         if (plx_load_relaxed(&rt->slots[i].life) == PLX__SLOT_ENDED)
             plx_arena_fini(&rt->slots[i].arena);
+        if (rt->slots[i].wake_fd >= 0)
+            close(rt->slots[i].wake_fd);
     }
     plx__ports_fini(rt);
     plx_plan_destroy(rt->plan);
@@ -268,6 +271,16 @@ struct plx_reactor *plx_runtime_reactor(const struct plx_runtime *rt, uint32_t i
     if (plx_load_acquire(&slot->life) != PLX__SLOT_RUNNING)
         return NULL;
     return plx_load_acquire(&slot->reactor);
+}
+
+void plx__runtime_rouse(struct plx_runtime *rt)
+{
+    plx__wake_bring();
+    for (uint32_t i = 0; i < rt->count; i++) {
+        struct plx_reactor *r = plx_runtime_reactor(rt, i);
+        if (r != NULL && r->wake.fd >= 0)
+            plx__wake_rouse(&r->wake);
+    }
 }
 
 uint64_t plx__runtime_stall_reports(const struct plx_reactor *r)
@@ -377,7 +390,7 @@ void plx_reactor_explain(const struct plx_reactor *r, plx_text_fn sink, void *ct
     explain_caps(r, sink, ctx);
     explain_clock(r, sink, ctx);
     plx_text_line(sink, ctx, "  idle %s, %u mesh slots from each of %u peers",
-                  r->yields ? "yield" : "spin", settings->mesh_slots, r->mesh.count - 1);
+                  plx_idle_name(r->sleep.idle), settings->mesh_slots, r->mesh.count - 1);
     plx_arena_explain(r->arena, sink, ctx);
     explain_pool(r, sink, ctx);
     if (r->pin_note[0] != '\0')

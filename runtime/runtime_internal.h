@@ -70,6 +70,7 @@ struct plx__slot {
     struct plx_arena arena;
     char pin_note[192];
     char stack_note[96];
+    int wake_fd; /* of a reactor that sleeps; -1: none */
 } PLX_ALIGNED(2 * PLX_CACHE_LINE);
 
 struct plx__port_place;
@@ -122,6 +123,9 @@ void plx__ports_fini(struct plx_runtime *runtime);
 /* The ring from reactor `from` to a port that has called it. */
 struct plx_cells *plx__ports_answer(const struct plx_runtime *runtime, uint32_t port,
                                     uint32_t from);
+
+/* In runtime.c: wakes all reactors that sleep. Any thread. */
+void plx__runtime_rouse(struct plx_runtime *runtime);
 
 /*
  * In stack.c: makes a stack of the usual size whose pages come from `node`. What could not be had

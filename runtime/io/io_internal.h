@@ -25,6 +25,7 @@
 #include "runtime/io/group.h"
 #include "runtime/io/op_file.h"
 #include "runtime/io/op_socket.h"
+#include "runtime/io/wake_internal.h"
 #include "runtime/place/machine.h"
 #include "runtime/place/plan.h"
 #include "runtime/settings/settings.h"
@@ -100,6 +101,14 @@ struct plx__io_ops {
     uint32_t (*flush)(struct plx__io *io);
     /* Cancels all that is in flight; called in turns until `in_flight` is 0. */
     void (*cancel_all)(struct plx__io *io);
+    /*
+     * Shows what was submitted and sleeps until something may have ended, the wake's eventfd shows,
+     * or `until_ns` of clock_ns has come; not when something has ended already. May return early.
+     */
+    void (*wait)(struct plx__io *io, uint64_t until_ns);
+    /* Makes ring_fd show POLLIN for the same things, for whoever waits for it elsewhere. Returns
+     * false when something has ended already. */
+    bool (*prepare_wait)(struct plx__io *io);
     /* A group was made: give its buffers to the kernel or fill `free_ids`. 0 or negative errno. */
     int (*group_open)(struct plx__io *io, uint16_t group);
     /* One buffer of a group came home, or another block in its place. */
@@ -132,6 +141,7 @@ struct plx__io_config {
     uint32_t deny;  /* PLX_CAP_ bits that are to be treated as missing */
     int32_t sq_cpu; /* the core for the SQ thread; -1: no SQPOLL */
     int32_t sq_fd;  /* the ring whose SQ thread to share (ATTACH_WQ); -1: one of its own */
+    struct plx__wake *wake; /* of the reactor; NULL: it never sleeps. Borrowed for good. */
     uint16_t home;  /* index of the reactor */
     uint32_t fd_limit; /* descriptors that can exist; 0: as many as the process may have */
     struct plx__sim_world *world; /* not NULL: the simulated world to open the backend in */
@@ -144,10 +154,11 @@ struct plx__io {
     const struct plx__net_calls *net;
     const char *mode; /* for people: "uring defer", "epoll" */
     struct plx_arena *arena;
-    struct plx_pool *pool; /* of the reactor; made after the backend, before any group */
-    uint16_t *fd_uses;     /* ops that name the descriptor; top bit: a close waits */
-    uint32_t fd_limit;     /* entries of fd_uses */
-    uint32_t caps;         /* PLX_CAP_ bits in use */
+    struct plx__wake *wake; /* NULL: it never sleeps */
+    struct plx_pool *pool;  /* of the reactor; made after the backend, before any group */
+    uint16_t *fd_uses;      /* ops that name the descriptor; top bit: a close waits */
+    uint32_t fd_limit;      /* entries of fd_uses */
+    uint32_t caps;          /* PLX_CAP_ bits in use */
     uint16_t home;
     bool refuses;    /* stopping: submit returns -ESHUTDOWN, but for closes */
     bool drained;    /* stopped: for closes too, as nobody would see them through */

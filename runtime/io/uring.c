@@ -2,7 +2,10 @@
 /* The uring backend in motion: entries in, completions out, cancels. Set-up is in uring_setup.c. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "runtime/io/enter_internal.h"
 #include "runtime/io/uring_internal.h"
@@ -543,6 +546,15 @@ static inline uint32_t collect_one(struct uring *u, const struct io_uring_cqe *c
     return 1;
 }
 
+/* An internal entry has ended. */
+static PLX_COLD void collect_internal(struct uring *u, const struct io_uring_cqe *cqe)
+{
+    if (cqe->user_data != URING_TAG_WAKE)
+        return;
+    u->wake_armed = false;
+    plx__wake_quiet(u->io.wake);
+}
+
 static uint32_t uring_collect(struct plx__io *io, struct plx__completion *out, uint32_t max)
 {
     struct uring *u = uring_of(io);
@@ -571,10 +583,62 @@ static uint32_t uring_collect(struct plx__io *io, struct plx__completion *out, u
         const struct io_uring_cqe *cqe = &u->ring.cq.cqes[head & mask];
         if (PLX_LIKELY((cqe->user_data & URING_TAG_MASK) == 0))
             count += collect_one(u, cqe, &out[count]);
+        else
+            collect_internal(u, cqe);
     }
     /* Release: our reads of the entries come before the kernel writes there again. */
     plx_store_release(shared(khead), head);
     return count;
+}
+
+/* --- sleeping --------------------------------------------------------------------------------- */
+
+static bool has_ended(const struct uring *u)
+{
+    /* Relaxed: as in uring_collect, which acquires. */
+    unsigned flags = plx_load_relaxed(shared(u->ring.sq.kflags));
+    return u->io.ended_first != NULL ||
+           (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0 ||
+           plx_load_relaxed(shared(u->ring.cq.ktail)) != *u->ring.cq.khead;
+}
+
+/* Has the ring poll the eventfd, and shows the kernel all that waits. Whether there is nothing yet.
+ */
+static bool uring_prepare_wait(struct plx__io *io)
+{
+    struct uring *u = uring_of(io);
+    if (!u->wake_armed) {
+        struct io_uring_sqe *sqe = take_sqe(u, 0);
+        if (sqe == NULL)
+            return false;
+        sqe->opcode = IORING_OP_POLL_ADD;
+        sqe->fd = io->wake->fd;
+        sqe->poll32_events = POLLIN;
+        sqe->user_data = URING_TAG_WAKE;
+        u->wake_armed = true;
+    }
+    (void)uring_flush(io);
+    return !has_ended(u);
+}
+
+static void uring_wait(struct plx__io *io, uint64_t until_ns)
+{
+    struct uring *u = uring_of(io);
+    if (!uring_prepare_wait(io))
+        return;
+    uint64_t now = until_ns != UINT64_MAX ? io->ops->clock_ns(io) : 0;
+    if (until_ns <= now)
+        return;
+    struct __kernel_timespec left = {.tv_sec = (long long)((until_ns - now) / 1000000000u),
+                                     .tv_nsec = (long long)((until_ns - now) % 1000000000u)};
+    struct io_uring_getevents_arg arg = {.sigmask_sz = 8};
+    arg.ts = until_ns != UINT64_MAX ? (uintptr_t)&left : 0;
+    unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
+    if (u->enter_registered)
+        flags |= IORING_ENTER_REGISTERED_RING;
+    io->kernel_entries++;
+    /* A timeout and a signal are reasons to look, like any other. */
+    (void)syscall(__NR_io_uring_enter, u->ring.enter_ring_fd, 0, 1, flags, &arg, sizeof(arg));
 }
 
 static void uring_group_release(struct plx__io *io, uint16_t index, uint16_t buffer_id)
@@ -596,6 +660,8 @@ const struct plx__io_ops plx__uring_ops = {
     .collect = uring_collect,
     .flush = uring_flush,
     .cancel_all = uring_cancel_all,
+    .wait = uring_wait,
+    .prepare_wait = uring_prepare_wait,
     .group_open = plx__uring_group_open,
     .group_release = uring_group_release,
     .fd_register = plx__uring_fd_register,

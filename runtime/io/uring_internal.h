@@ -26,6 +26,7 @@
 /* user_data is an op's address, or one of these. */
 #define URING_TAG_MASK     7u
 #define URING_TAG_INTERNAL 1u /* an answer that nobody waits for: of a cancel */
+#define URING_TAG_WAKE     2u /* the eventfd of a sleeper shows */
 
 /*
  * The arena as fixed buffers: chunk i of so many bytes from its base, the last one maybe shorter.
@@ -64,6 +65,7 @@ struct uring {
     unsigned sq_mask;
     bool sqpoll;
     bool enter_registered;
+    bool wake_armed; /* the ring polls the eventfd */
     uintptr_t fixed_base; /* the arena's, when it is registered */
     uint64_t fixed_bytes; /* 0: it isn't */
     struct plx_op *late;  /* cancels, and ops to write again, that wait for an entry; by link */
