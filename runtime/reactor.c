@@ -140,6 +140,8 @@ int plx_reactor_poll(struct plx_reactor *r)
     work += plx_pool_flush(&r->pool);
     if (PLX_UNLIKELY(r->late_cancels != NULL))
         plx__remote_flush(r);
+    if (PLX_UNLIKELY(r->mesh.rouses))
+        plx__mesh_rouse(&r->mesh);
     work += r->io->ops->flush(r->io);
 
     current = outer;
@@ -150,6 +152,8 @@ int plx_reactor_poll(struct plx_reactor *r)
 
 void plx_reactor_flush(struct plx_reactor *r)
 {
+    if (r->mesh.rouses)
+        plx__mesh_rouse(&r->mesh);
     (void)r->io->ops->flush(r->io);
 }
 

@@ -273,6 +273,13 @@ struct plx_reactor *plx_runtime_reactor(const struct plx_runtime *rt, uint32_t i
     return plx_load_acquire(&slot->reactor);
 }
 
+struct plx__wake *plx__runtime_wake_of(struct plx__slot *slot)
+{
+    /* Relaxed: who asks has acquired that it runs. */
+    struct plx_reactor *r = plx_load_relaxed(&slot->reactor);
+    return r->wake.fd >= 0 ? &r->wake : NULL;
+}
+
 void plx__runtime_rouse(struct plx_runtime *rt)
 {
     plx__wake_bring();
@@ -309,12 +316,14 @@ int plx__runtime_find(struct plx__road *road, uint32_t to, uint32_t from, void *
     road->ring = plx_load_relaxed(&mesh->in[from]);
     if (mesh->announced && from != to)
         road->news = plx__news_byte(mesh->news, from);
+    road->wake = from != to ? plx__runtime_wake_of(&rt->slots[to]) : NULL;
     return 0;
 }
 
 void plx__slot_end(struct plx__slot *slot, enum plx__slot_life life)
 {
     plx__end_tell(&slot->life, life, &slot->runtime->ended);
+    plx__runtime_rouse(slot->runtime);
 }
 
 static void explain_caps(const struct plx_reactor *r, plx_text_fn sink, void *ctx)

@@ -124,6 +124,8 @@ void plx__ports_fini(struct plx_runtime *runtime);
 struct plx_cells *plx__ports_answer(const struct plx_runtime *runtime, uint32_t port,
                                     uint32_t from);
 
+/* In runtime.c: of a running reactor that may sleep; else NULL. */
+struct plx__wake *plx__runtime_wake_of(struct plx__slot *slot);
 /* In runtime.c: wakes all reactors that sleep. Any thread. */
 void plx__runtime_rouse(struct plx_runtime *runtime);
 

@@ -83,14 +83,15 @@ void plx__watch_end(struct plx_reactor *r, struct plx_poller *poller)
 static bool must_turn(const struct plx_reactor *r)
 {
     return r->sleep.unwatched != 0 || r->followed != PLX__STOP_NONE || r->deferred_first != NULL ||
-           r->io->closing != NULL || r->pool.ready_count != 0 ||
-           plx_load_relaxed(&r->pool.away_waiting) != 0;
+           r->io->closing != NULL || r->late_cancels != NULL || r->tasks.ready_count != 0 ||
+           r->pool.ready_count != 0 || plx_load_relaxed(&r->pool.away_waiting) != 0;
 }
 
 /* Whether something has come that no turn has seen. After the announcement. */
 static bool has_news(const struct plx_reactor *r)
 {
-    return plx__mesh_pending(&r->mesh) || plx_load_relaxed(r->phase) != r->followed;
+    return plx__mesh_pending(&r->mesh) || plx_load_relaxed(r->phase) != r->followed ||
+           plx_load_relaxed(r->mesh.ended) != r->mesh.ended_served;
 }
 
 /* Announces that this reactor sleeps, if it may. */

@@ -138,12 +138,12 @@ struct plx__io_config {
     struct plx_arena *arena;
     const struct plx_machine *machine; /* both NULL: nothing is planned */
     const struct plx_plan *plan;
-    uint32_t deny;  /* PLX_CAP_ bits that are to be treated as missing */
-    int32_t sq_cpu; /* the core for the SQ thread; -1: no SQPOLL */
-    int32_t sq_fd;  /* the ring whose SQ thread to share (ATTACH_WQ); -1: one of its own */
+    uint32_t deny;          /* PLX_CAP_ bits that are to be treated as missing */
+    int32_t sq_cpu;         /* the core for the SQ thread; -1: no SQPOLL */
+    int32_t sq_fd;          /* the ring whose SQ thread to share (ATTACH_WQ); -1: one of its own */
     struct plx__wake *wake; /* of the reactor; NULL: it never sleeps. Borrowed for good. */
-    uint16_t home;  /* index of the reactor */
-    uint32_t fd_limit; /* descriptors that can exist; 0: as many as the process may have */
+    uint16_t home;          /* index of the reactor */
+    uint32_t fd_limit;      /* descriptors that can exist; 0: as many as the process may have */
     struct plx__sim_world *world; /* not NULL: the simulated world to open the backend in */
 };
 

@@ -205,8 +205,28 @@ void plx__mesh_publish(struct plx__mesh *mesh, uint32_t to)
     plx_cells_commit(road->ring);
     if (road->news != NULL)
         plx__news_tell(road->news, road->ring);
+    if (PLX_UNLIKELY(road->wake != NULL)) {
+        mesh->rouse[to / 64] |= (uint64_t)1 << to % 64;
+        mesh->rouses = true;
+    }
     mesh->self_posts += to == mesh->index;
     plx__bump(&mesh->posts_out, 1);
+}
+
+void plx__mesh_rouse(struct plx__mesh *mesh)
+{
+    mesh->rouses = false;
+    plx__wake_bring();
+    for (uint32_t word = 0; word < PLX__MESH_REACTORS_MAX / 64; word++) {
+        while (mesh->rouse[word] != 0) {
+            uint32_t to = word * 64 + (uint32_t)__builtin_ctzll(mesh->rouse[word]);
+            mesh->rouse[word] &= mesh->rouse[word] - 1;
+            struct plx__wake *wake = mesh->peers[to].road.wake;
+            /* One that has ended since has no road, and sleeps no more. */
+            if (wake != NULL)
+                plx__wake_rouse(wake);
+        }
+    }
 }
 
 static void write_post(struct plx__mesh *mesh, uint32_t to, struct plx__post *post, plx_post_fn fn,

@@ -14,6 +14,7 @@
 
 #include "alloc/arena.h"
 #include "runtime/mesh/call.h"
+#include "runtime/io/wake_internal.h"
 #include "runtime/mesh/cells.h"
 #include "runtime/mesh/end_internal.h"
 #include "runtime/mesh/mesh.h"
@@ -125,6 +126,7 @@ void plx__calls_begin(struct plx__calls *calls, struct plx_call *call, uint32_t 
 struct plx__road {
     struct plx_cells *ring;
     PLX_ATOMIC(uint8_t) * news; /* our byte in its news lines; NULL: it looks at the ring */
+    struct plx__wake *wake;     /* of a reactor that may sleep; else NULL */
 };
 
 /*
@@ -140,6 +142,9 @@ struct plx__mesh_peer {
     uint32_t owed;         /* of its calls: taken here and not yet answered */
     bool lost;             /* it was given up: its answers are for calls that have ended */
 };
+
+/* As many as a plan has (runtime/place/plan.h). */
+#define PLX__MESH_REACTORS_MAX 256u
 
 struct plx__mesh {
     /* Read-mostly. */
@@ -169,6 +174,8 @@ struct plx__mesh {
     bool refuses_calls;  /* admits none: the first phase of the end */
     bool closed;         /* sends no posts either, and runs no calls */
     bool given_up;       /* a stop did not wait for this reactor: it runs no calls */
+    bool rouses;         /* something was written to one that may sleep: a bit for each */
+    uint64_t rouse[PLX__MESH_REACTORS_MAX / 64];
     struct plx__calls calls;
     PLX_ATOMIC(uint64_t) posts_in;
     PLX_ATOMIC(uint64_t) posts_out;
@@ -209,10 +216,13 @@ int plx__mesh_send(struct plx__mesh *mesh, uint32_t to, plx_post_fn fn, const vo
 int plx__mesh_road(struct plx__mesh *mesh, uint32_t to);
 
 /*
- * Hands the reserved cell of the road to `to` over. All that is sent passes here: what a sender
- * owes to a receiver that may sleep belongs here.
+ * Hands the reserved cell of the road to `to` over. All that is sent passes here. If `to` may sleep
+ * it is roused by plx__mesh_rouse, so that a turn in which much is sent pays for one fence.
  */
 void plx__mesh_publish(struct plx__mesh *mesh, uint32_t to);
+
+/* Rouses those that something was written to; called at the turn's end if `rouses`. */
+void plx__mesh_rouse(struct plx__mesh *mesh);
 
 /* Calls messages that have arrived, with `here`; returns how many. */
 uint32_t plx__mesh_take(struct plx__mesh *mesh, struct plx_reactor *here);

@@ -48,6 +48,10 @@ static void publish(struct plx_port *port, uint32_t to)
     const struct plx__road *road = &port->peers[to].road;
     plx_cells_commit(road->ring);
     plx__news_tell(road->news, road->ring);
+    if (road->wake != NULL) {
+        plx__wake_bring();
+        plx__wake_rouse(road->wake);
+    }
 }
 
 int plx_port_post(struct plx_port *port, uint32_t to, plx_post_fn fn, const void *body,

@@ -85,7 +85,8 @@ static void post_wakes_a_sleeper(void **state)
 {
     (void)state;
     for (size_t i = 0; i < POLICIES; i++) {
-        if (!can_run(policies[i]))
+        /* Two reactors that share an SQ thread begin one after the other. */
+        if (strstr(policies[i], "sqpoll=on") != NULL)
             continue;
         struct plx_runtime *rt = create(policies[i], "reactors=2", NULL);
         struct plx_reactor *other = rt_adopt(rt, 1);
@@ -348,14 +349,14 @@ static void reactor_in_a_loop_of_poll_wakes_for_everything(void **state)
             assert_true(ns >= 0);
             if (ns == 0)
                 continue;
-            int ms = ns < 10000000000 ? (int)(ns / 1000000) + 1 : 10000;
-            assert_true(poll(&wait, 1, ms) >= 0);
-            assert_true(++waits < 1000);
             /* Only the timer was there to wait for before. */
             if (plx_load_relaxed(&came) == 1 && !wrote) {
                 assert_int_equal(write(fds[1], "hello", 5), 5);
                 wrote = true;
             }
+            int ms = ns < 10000000000 ? (int)(ns / 1000000) + 1 : 10000;
+            assert_true(poll(&wait, 1, ms) >= 0);
+            assert_true(++waits < 1000);
         }
         rt_abandon(reactor);
         rt_finish(rt);
