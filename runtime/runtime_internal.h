@@ -147,10 +147,12 @@ int plx__reactor_pool_open(struct plx_reactor *r, struct plx_diag *diag) PLX_MUS
 /* A plx_post_fn: a block that was released on another reactor has come home. */
 void plx__reactor_take_home(struct plx_reactor *here, const void *body);
 
-/* In lifecycle.c: claims slot `index` and opens its reactor on this thread. */
+/* In opening.c: says a line to the log once in the life of the runtime. Any thread. */
+void plx__runtime_say_once(struct plx_runtime *runtime, const char *text);
+/* In opening.c: opens the reactor of slot `index`, which is claimed, on this thread. */
 int plx__reactor_open(struct plx_runtime *runtime, uint32_t index, bool adopted,
                       struct plx_diag *diag);
-/* Takes the drained reactor's ring down. */
+/* In lifecycle.c: takes the drained reactor's ring down. */
 void plx__reactor_close(struct plx__slot *slot);
 
 #endif

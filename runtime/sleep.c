@@ -147,7 +147,7 @@ void plx_reactor_idle(struct plx_reactor *r)
 
 int plx_reactor_fd(const struct plx_reactor *r)
 {
-    return r->wake.fd >= 0 ? r->io->ring_fd : -EOPNOTSUPP;
+    return r->wake.fd >= 0 ? r->io->wait_fd : -EOPNOTSUPP;
 }
 
 int64_t plx_reactor_prepare_wait(struct plx_reactor *r)

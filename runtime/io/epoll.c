@@ -415,10 +415,8 @@ static void serve_ready(struct plx__epoll *epoll, struct batch *batch)
     }
 }
 
-static void take_edges(struct plx__epoll *epoll)
+static void note_edges(struct plx__epoll *epoll, int count)
 {
-    epoll->io.kernel_entries++;
-    int count = epoll_wait(epoll->fd, epoll->events, PLX__BATCH_MAX, 0);
     for (int i = 0; i < count; i++) {
         uint32_t bits = epoll->events[i].events;
         uint32_t ready = PLX__FD_READY(PLX__LINE_POLL);
@@ -428,13 +426,24 @@ static void take_edges(struct plx__epoll *epoll)
             ready |= PLX__FD_READY(PLX__LINE_WRITE);
         if (epoll->events[i].data.fd != NO_DESCRIPTOR)
             mark_ready(epoll, epoll->events[i].data.fd, ready);
+        else
+            epoll->woken = true;
     }
+}
+
+static void take_edges(struct plx__epoll *epoll)
+{
+    epoll->io.kernel_entries++;
+    note_edges(epoll, epoll_wait(epoll->fd, epoll->events, PLX__BATCH_MAX, 0));
 }
 
 static uint32_t epoll_collect(struct plx__io *io, struct plx__completion *out, uint32_t max)
 {
     struct plx__epoll *epoll = of(io);
     struct batch batch = {.out = out, .max = max};
+    /* Before the workers are looked at: an edge that comes later may tell of what this look missed.
+     */
+    epoll->woken = false;
     run_closes(epoll, &batch);
     batch.count += plx__workers_collect(epoll->workers, out + batch.count, max - batch.count);
 
@@ -449,6 +458,33 @@ static uint32_t epoll_collect(struct plx__io *io, struct plx__completion *out, u
         serve_ready(epoll, &batch);
     }
     return batch.count;
+}
+
+/*
+ * An edge is told once. Those that turns without waiting ops have left in the kernel are taken
+ * here; of a worker or a bringer there may be one that no turn has acted upon.
+ */
+static bool epoll_prepare_wait(struct plx__io *io)
+{
+    struct plx__epoll *epoll = of(io);
+    take_edges(epoll);
+    return !epoll->woken && io->ended_first == NULL && epoll->closes_first == NULL &&
+           epoll->ready_count == 0;
+}
+
+static void epoll_wait_until(struct plx__io *io, uint64_t until_ns)
+{
+    struct plx__epoll *epoll = of(io);
+    if (!epoll_prepare_wait(io))
+        return;
+    uint64_t now = until_ns != UINT64_MAX ? io->ops->clock_ns(io) : 0;
+    if (until_ns <= now)
+        return;
+    struct timespec left = {.tv_sec = (time_t)((until_ns - now) / 1000000000u),
+                            .tv_nsec = (long)((until_ns - now) % 1000000000u)};
+    io->kernel_entries++;
+    note_edges(epoll, epoll_pwait2(epoll->fd, epoll->events, PLX__BATCH_MAX,
+                                   until_ns != UINT64_MAX ? &left : NULL, NULL));
 }
 
 /* Nothing is kept back from the kernel, so there is nothing to show it. */
@@ -494,6 +530,8 @@ static const struct plx__io_ops epoll_ops = {
     .collect = epoll_collect,
     .flush = epoll_flush,
     .cancel_all = epoll_cancel_all,
+    .wait = epoll_wait_until,
+    .prepare_wait = epoll_prepare_wait,
     .group_open = epoll_group_open,
     .group_release = epoll_group_release,
     .recv_now = plx__kernel_recv_now,
@@ -502,13 +540,14 @@ static const struct plx__io_ops epoll_ops = {
     .close = epoll_close,
 };
 
-/* Its edges are for a wait that sleeps; a turn looks at the workers anyway. */
-PLX_COLD static int watch_workers(struct plx__epoll *epoll, struct plx_diag *diag)
+/* Edges of an eventfd are for a wait that sleeps; a turn looks at what they tell of anyway. */
+PLX_COLD static int watch_eventfd(struct plx__epoll *epoll, int fd, struct plx_diag *diag)
 {
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.fd = NO_DESCRIPTOR};
-    if (epoll_ctl(epoll->fd, EPOLL_CTL_ADD, plx__workers_fd(epoll->workers), &event) == 0)
+    if (epoll_ctl(epoll->fd, EPOLL_CTL_ADD, fd, &event) == 0)
         return 0;
-    return plx_diag_set(diag, -errno, "epoll", "watching the file workers: %s", strerror(errno));
+    int error = errno;
+    return plx_diag_set(diag, -error, "epoll", "watching what wakes: %s", strerror(error));
 }
 
 PLX_COLD int plx__epoll_open(const struct plx__io_config *config, struct plx__io **out,
@@ -539,10 +578,13 @@ PLX_COLD int plx__epoll_open(const struct plx__io_config *config, struct plx__io
     rc = plx__workers_open(&epoll->io, config, &epoll->workers, diag);
     if (rc != 0)
         goto close_fd;
-    rc = watch_workers(epoll, diag);
+    rc = watch_eventfd(epoll, plx__workers_fd(epoll->workers), diag);
+    if (rc == 0 && config->wake != NULL)
+        rc = watch_eventfd(epoll, config->wake->fd, diag);
     if (rc != 0)
         goto close_workers;
     epoll->io.mode = "epoll";
+    epoll->io.wait_fd = epoll->fd;
     *out = &epoll->io;
     return 0;
 

@@ -38,6 +38,7 @@ int plx__io_init(struct plx__io *io, const struct plx__io_ops *ops,
     io->home = config->home;
     io->wake = config->wake;
     io->ring_fd = -1;
+    io->wait_fd = -1;
     io->fd_limit = config->fd_limit != 0 ? config->fd_limit : descriptor_limit();
     io->fd_uses = calloc(io->fd_limit, sizeof(*io->fd_uses));
     if (io->fd_uses == NULL)

@@ -164,6 +164,7 @@ struct plx__io {
     bool drained;    /* stopped: for closes too, as nobody would see them through */
     bool own_clock;  /* clock_ns tells another time than `clock`: no counter may stand in for it */
     int32_t ring_fd; /* -1 where there is none */
+    int32_t wait_fd; /* shows when there is something, after prepare_wait; -1 where there is none */
     /* Owner's, hot. */
     uint32_t
         in_flight; /* ops taken whose terminal event is not delivered, waiting closes included */

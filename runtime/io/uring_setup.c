@@ -292,6 +292,7 @@ int plx__uring_open(const struct plx__io_config *config, struct plx__io **out,
     }
     take_over_entries(u);
     u->io.ring_fd = u->ring.ring_fd;
+    u->io.wait_fd = u->ring.ring_fd;
     *out = &u->io;
     return 0;
 

@@ -62,7 +62,8 @@ struct plx_plan {
  * are read before the return and not kept. Cost: set-up only; allocates, makes no system call.
  * Errors, of which the diag names the setting and the CPU, node or number: -EINVAL, a setting
  * names what does not exist, is not allowed, or contradicts another one; -ENOSPC, more reactors,
- * SQ threads or memory are asked for than fit (it says how many do); -ENODEV, no core is usable or no node has memory; -ENOMEM.
+ * SQ threads or memory are asked for than fit (it says how many do); -ENODEV, no core is usable or
+ * no node has memory; -ENOMEM.
  */
 PLX_API PLX_COLD int plx_plan_create(const struct plx_machine *machine,
                                      const struct plx_settings *settings, struct plx_plan **out,

@@ -342,9 +342,11 @@ static void reactor_in_a_loop_of_poll_wakes_for_everything(void **state)
         struct pollfd wait = {.fd = fd, .events = POLLIN};
         unsigned waits = 0;
         bool wrote = false;
-        while (plx_load_relaxed(&came) != 5) {
+        for (;;) {
             while (plx_reactor_poll(reactor) != 0)
                 ;
+            if (plx_load_relaxed(&came) == 5)
+                break;
             int64_t ns = plx_reactor_prepare_wait(reactor);
             assert_true(ns >= 0);
             if (ns == 0)
