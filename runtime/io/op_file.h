@@ -108,7 +108,8 @@ static inline void plx_op_writev(struct plx_op *op, int fd, const struct iovec *
  * backend takes from `group`. An event with result > 0 carries PLX_EV_BUFFER; give the buffer back
  * by plx_group_release. Result 0 is the end of the file, and lends none. -ENOBUFS: the group is
  * empty. Cancel: as plx_op_read. Cost: saves a buffer per waiting read, and nothing on a file:
- * there a fixed buffer of the caller's choice is faster.
+ * there a fixed buffer of the caller's choice is faster. Errors at submit: -EINVAL more than a
+ * buffer.
  */
 static inline void plx_op_read_group(struct plx_op *op, int fd, uint16_t group, uint32_t len,
                                      uint64_t offset, plx_op_fn fn, void *ctx)

@@ -247,34 +247,6 @@ void world_need_kernel(const struct world *world, const char *what)
     skip();
 }
 
-bool world_has_op(const struct world *world, enum plx_op_code code)
-{
-    switch (code) {
-    case PLX_OP_READV:
-    case PLX_OP_WRITEV:
-    case PLX_OP_READ_GROUP:
-    case PLX_OP_FSYNC:
-    case PLX_OP_FALLOCATE:
-    case PLX_OP_OPENAT:
-    case PLX_OP_STATX:
-    case PLX_OP_RECVMSG:
-    case PLX_OP_RECVMSG_GROUP:
-    case PLX_OP_SENDMSG:
-    case PLX_OP_SHUTDOWN:
-        return !world->is_epoll;
-    default:
-        return true;
-    }
-}
-
-void world_need_op(const struct world *world, enum plx_op_code code)
-{
-    if (world_has_op(world, code))
-        return;
-    print_message("mode %s skips: its backend has no op %u yet\n", world->mode->name, code);
-    skip();
-}
-
 /* --- all modes -------------------------------------------------------------------------------- */
 
 /* Asked of the kernel, not of the library: its bug must not pass for the lack of a mode. */

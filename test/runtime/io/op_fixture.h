@@ -74,11 +74,6 @@ bool world_has(const struct world *world, uint32_t caps);
 /* Skips the case in the simulated world, which lacks `what`. */
 void world_need_kernel(const struct world *world, const char *what);
 
-/* Whether the mode's backend takes this kind of op. */
-bool world_has_op(const struct world *world, enum plx_op_code code);
-/* Skips the case, with the reason, where it doesn't. */
-void world_need_op(const struct world *world, enum plx_op_code code);
-
 /* A case for run_modes. */
 #define WORLD_CASE(function)                                                                       \
     cmocka_unit_test_setup_teardown(function, world_set_up, world_tear_down)

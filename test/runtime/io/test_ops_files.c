@@ -61,7 +61,6 @@ static int make_folder(char path[256])
 static void file_is_opened_grown_synced_and_told_about(void **state)
 {
     struct world *world = *state;
-    world_need_op(world, PLX_OP_OPENAT);
     char path[256];
     int folder = make_folder(path);
 
@@ -108,7 +107,6 @@ static void file_is_opened_grown_synced_and_told_about(void **state)
 static void file_that_cannot_be_opened_or_told_about_ends_with_its_errno(void **state)
 {
     struct world *world = *state;
-    world_need_op(world, PLX_OP_OPENAT);
     struct statx info;
     struct seen seen[5] = {0};
     plx_op_openat(&seen[0].op, AT_FDCWD, "/no/such", O_RDONLY, 0, seen_note, &seen[0]);
@@ -132,7 +130,6 @@ static void file_that_cannot_be_opened_or_told_about_ends_with_its_errno(void **
 static void file_is_written_and_read_in_parts(void **state)
 {
     struct world *world = *state;
-    world_need_op(world, PLX_OP_READV);
     int fd = make_file(0);
     assert_true(fd >= 0);
     struct iovec out[3] = {{(char[]){"abc"}, 3}, {(char[]){""}, 0}, {(char[]){"defgh"}, 5}};
@@ -168,7 +165,6 @@ static void file_is_written_and_read_in_parts(void **state)
 static void pipe_is_written_and_read_in_parts(void **state)
 {
     struct world *world = *state;
-    world_need_op(world, PLX_OP_READV);
     int ends[2];
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     char first[2];
@@ -209,7 +205,6 @@ static void fill_frame(unsigned char *frame, unsigned seed)
 static void frames_go_round_with_o_direct(void **state)
 {
     struct world *world = *state;
-    world_need_op(world, PLX_OP_FALLOCATE);
     int fd = make_file(O_DIRECT);
     if (fd < 0) {
         print_message("skipped: no O_DIRECT here: %s\n", strerror(errno));
@@ -247,7 +242,6 @@ static void frames_go_round_with_o_direct(void **state)
 static void read_group_lends_a_buffer_and_none_at_the_end(void **state)
 {
     struct world *world = *state;
-    world_need_op(world, PLX_OP_READ_GROUP);
     uint16_t group;
     assert_int_equal(plx_group_create(world->reactor, 2, FRAME, &group), 0);
     int fd = make_file(0);
@@ -285,7 +279,6 @@ static void read_group_lends_a_buffer_and_none_at_the_end(void **state)
 static void read_group_of_a_pipe_waits_and_is_cancelled(void **state)
 {
     struct world *world = *state;
-    world_need_op(world, PLX_OP_READ_GROUP);
     uint16_t group;
     assert_int_equal(plx_group_create(world->reactor, 2, FRAME, &group), 0);
     int ends[2];
@@ -331,7 +324,6 @@ static bool registers(struct world *world, int fd)
 static void registered_file_takes_the_same_ops(void **state)
 {
     struct world *world = *state;
-    world_need_op(world, PLX_OP_FSYNC);
     int fd = make_file(0);
     assert_true(fd >= 0);
     bool registered = registers(world, fd);
@@ -369,7 +361,6 @@ static void registered_file_takes_the_same_ops(void **state)
 static void registered_folder_opens_its_files(void **state)
 {
     struct world *world = *state;
-    world_need_op(world, PLX_OP_OPENAT);
     char path[256];
     int folder = make_folder(path);
     (void)registers(world, folder);

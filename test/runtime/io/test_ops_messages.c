@@ -134,7 +134,6 @@ static void datagram_carries_its_bytes_and_the_senders_address(void **state)
 {
     struct world *world = *state;
     world_need_kernel(world, "datagrams");
-    world_need_op(world, PLX_OP_RECVMSG);
     try_family(world, AF_INET);
     try_family(world, AF_INET6);
     try_family(world, AF_UNIX);
@@ -144,7 +143,6 @@ static void recvmsg_waiting_is_cancelled(void **state)
 {
     struct world *world = *state;
     world_need_kernel(world, "datagrams");
-    world_need_op(world, PLX_OP_RECVMSG);
     struct end ends[2];
     make_ends(ends);
     struct plx_op_msg in;
@@ -164,7 +162,6 @@ static void sendmsg_to_nowhere_ends_with_its_errno(void **state)
 {
     struct world *world = *state;
     world_need_kernel(world, "datagrams");
-    world_need_op(world, PLX_OP_SENDMSG);
     int pair[2];
     make_pair(SOCK_STREAM, pair);
     close(pair[1]);
@@ -220,7 +217,6 @@ static void descriptor_travels_in_ancillary_data(void **state)
 {
     struct world *world = *state;
     world_need_kernel(world, "ancillary data");
-    world_need_op(world, PLX_OP_SENDMSG);
     int pair[2];
     int ends[2];
     make_pair(SOCK_STREAM, pair);
@@ -337,7 +333,6 @@ static void group_receives_datagrams_with_addresses(void **state)
 {
     struct world *world = *state;
     world_need_kernel(world, "datagrams");
-    world_need_op(world, PLX_OP_RECVMSG_GROUP);
     static const int families[] = {AF_INET, AF_INET6, AF_UNIX};
     for (unsigned i = 0; i < 3; i++) {
         struct end ends[2];
@@ -371,7 +366,6 @@ static void group_cuts_what_does_not_fit_and_says_how_long_it_was(void **state)
 {
     struct world *world = *state;
     world_need_kernel(world, "datagrams");
-    world_need_op(world, PLX_OP_RECVMSG_GROUP);
     struct end ends[2];
     struct inbox inbox;
     static unsigned char data[2 * BYTES];
@@ -402,7 +396,6 @@ static void group_without_rooms_gives_bytes_only(void **state)
 {
     struct world *world = *state;
     world_need_kernel(world, "datagrams");
-    world_need_op(world, PLX_OP_RECVMSG_GROUP);
     struct end ends[2];
     struct inbox inbox;
     make_ends(ends);
@@ -420,7 +413,6 @@ static void group_receives_ancillary_data(void **state)
 {
     struct world *world = *state;
     world_need_kernel(world, "ancillary data");
-    world_need_op(world, PLX_OP_RECVMSG_GROUP);
     int pair[2];
     int ends[2];
     struct inbox inbox;
@@ -462,7 +454,6 @@ static void group_run_dry_ends_and_goes_on_after_a_release(void **state)
 {
     struct world *world = *state;
     world_need_kernel(world, "datagrams");
-    world_need_op(world, PLX_OP_RECVMSG_GROUP);
     struct end ends[2];
     struct inbox inbox;
     make_ends(ends);
@@ -490,7 +481,6 @@ static void group_refuses_rooms_that_leave_no_byte(void **state)
 {
     struct world *world = *state;
     world_need_kernel(world, "datagrams");
-    world_need_op(world, PLX_OP_RECVMSG_GROUP);
     static const struct {
         socklen_t name;
         size_t control;
@@ -530,7 +520,6 @@ static void group_refuses_rooms_that_leave_no_byte(void **state)
 static void shutdown_shows_the_peer_the_end_behind_what_was_sent(void **state)
 {
     struct world *world = *state;
-    world_need_op(world, PLX_OP_SHUTDOWN);
     int pair[2];
     make_tcp_pair(pair);
     struct seen send_it = {0};
