@@ -43,7 +43,7 @@ struct plx_cp_part {
     uint64_t bytes;
 };
 
-/* Where a draft may have to be removed from, whatever happens. */
+/* The two files, and the draft between them. */
 struct plx_cp_files {
     /* Of the source. */
     const char *source_path;

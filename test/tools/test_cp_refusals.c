@@ -5,6 +5,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -12,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -246,6 +250,142 @@ static void arena_too_small_is_named(void **state)
     expect_refused("POLLUX_ARENA_SIZE");
 }
 
+/* --- system calls that fail ------------------------------------------------------------------ */
+
+/* Calls that one of the table below denies at the most. */
+#define DENIED_MAX 4
+
+/*
+ * This program in a child: makes the calls of these numbers fail, and becomes the command that
+ * follows: --deny ERRNO NUMBER[,NUMBER...] WORDS
+ */
+static int deny_and_become(char **words)
+{
+    unsigned code = (unsigned)strtoul(words[0], NULL, 10);
+    struct sock_filter filter[2 * DENIED_MAX + 2] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr))};
+    unsigned short count = 1;
+    for (char *at = words[1]; *at != '\0' && count < 2 * DENIED_MAX; at += *at == ',') {
+        unsigned number = (unsigned)strtoul(at, &at, 10);
+        filter[count++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1);
+        filter[count++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | code);
+    }
+    filter[count++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    const struct sock_fprog program = {.len = count, .filter = filter};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) {
+        fprintf(stderr, "unable: %s\n", strerror(errno));
+        return 77;
+    }
+    execvp(words[2], words + 2);
+    return 127;
+}
+
+static const char *self(void)
+{
+    static char path[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
+    assert_true(length > 0);
+    path[length] = '\0';
+    return path;
+}
+
+static void copy_denied(const char *settings, int code, const char *numbers)
+{
+    cp_line(CP_LIGHT "%s %s --deny %d %s %s cp --quiet @/a @/b", settings, self(), code, numbers,
+            plx_run_binary());
+}
+
+/* Skips where calls cannot be denied. */
+static void expect_deniable(void)
+{
+    copy_denied("", ENOSYS, "999");
+    if (cp_run.status != 77)
+        return;
+    print_message("skipped: calls cannot be denied here: %s", cp_run.err);
+    skip();
+}
+
+static void call_that_fails_is_told(void **state)
+{
+    (void)state;
+    static const struct {
+        long numbers[DENIED_MAX];
+        const char *text;
+    } cases[] = {
+        {{SYS_fallocate}, "/b: making room for it: Input/output error"},
+        {{SYS_ftruncate}, "/b: setting its size: Input/output error"},
+        {{SYS_fchmod}, "/b: setting its mode: Input/output error"},
+        {{SYS_utimensat}, "/b: setting its times: Input/output error"},
+        {{SYS_fsync}, "/b: bringing it to the device: Input/output error"},
+#ifdef SYS_renameat
+        {{SYS_renameat, SYS_renameat2}, "/b: giving the copy its name: Input/output error"},
+#else
+        {{SYS_renameat2}, "/b: giving the copy its name: Input/output error"},
+#endif
+        {{SYS_lseek}, "/a: looking for its holes: Input/output error"},
+    };
+    expect_deniable();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char numbers[64];
+        write_target();
+        if (cases[i].numbers[0] == SYS_lseek)
+            cp_write_hole("a", 100000);
+        else
+            cp_write("a", 100000, 5);
+        snprintf(numbers, sizeof(numbers), "%ld,%ld", cases[i].numbers[0],
+                 cases[i].numbers[1] != 0 ? cases[i].numbers[1] : cases[i].numbers[0]);
+        copy_denied("", EIO, numbers);
+        expect_refused(cases[i].text);
+    }
+}
+
+/* Transfers are calls on the epoll backend alone. */
+static void transfer_that_fails_is_told_with_its_place(void **state)
+{
+    (void)state;
+    char numbers[64];
+    expect_deniable();
+    if (!cp_has_backend("POLLUX_BACKEND=epoll"))
+        skip();
+    write_target();
+    cp_write("a", 300000, 5);
+    snprintf(numbers, sizeof(numbers), "%d,%d", SYS_preadv, SYS_preadv2);
+    copy_denied("POLLUX_BACKEND=epoll", EIO, numbers);
+    expect_refused("/a: reading at byte ");
+    snprintf(numbers, sizeof(numbers), "%d,%d", SYS_pwritev, SYS_pwritev2);
+    copy_denied("POLLUX_BACKEND=epoll", ENOSPC, numbers);
+    expect_refused("/b: writing at byte ");
+    expect_refused("No space left on device");
+}
+
+static void file_system_that_reserves_nothing_is_fine(void **state)
+{
+    (void)state;
+    char numbers[32];
+    expect_deniable();
+    cp_write("a", 3000001, 5);
+    snprintf(numbers, sizeof(numbers), "%d", SYS_fallocate);
+    copy_denied("", EOPNOTSUPP, numbers);
+    cp_expect_good();
+    cp_expect_same("a", "b");
+}
+
+static void direct_transfers_refused_when_made_go_through_the_cache(void **state)
+{
+    (void)state;
+    char numbers[32];
+    expect_deniable();
+    if (!cp_has_backend("POLLUX_BACKEND=epoll"))
+        skip();
+    write_target();
+    cp_write("a", 300000, 5);
+    /* They are refused through the cache, too, and that is the end of it. */
+    snprintf(numbers, sizeof(numbers), "%d,%d", SYS_preadv, SYS_preadv2);
+    copy_denied("POLLUX_BACKEND=epoll", EINVAL, numbers);
+    expect_refused("Invalid argument");
+}
+
 /* --- interruption ---------------------------------------------------------------------------- */
 
 static void expect_interrupted_by(int number)
@@ -311,8 +451,10 @@ static void wrong_command_line_is_usage(void **state)
     plx_run_expect(&cp_run, 2, NULL, "POLLUX_IDLE");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 4 && strcmp(argv[1], "--deny") == 0)
+        return deny_and_become(argv + 2);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(source_missing_is_named, cp_end_case),
         cmocka_unit_test_teardown(source_of_another_kind_is_named, cp_end_case),
@@ -329,6 +471,11 @@ int main(void)
         cmocka_unit_test_teardown(limit_of_file_size_is_refused, cp_end_case),
         cmocka_unit_test_teardown(direct_required_where_there_is_none_is_refused, cp_end_case),
         cmocka_unit_test_teardown(arena_too_small_is_named, cp_end_case),
+        cmocka_unit_test_teardown(call_that_fails_is_told, cp_end_case),
+        cmocka_unit_test_teardown(transfer_that_fails_is_told_with_its_place, cp_end_case),
+        cmocka_unit_test_teardown(file_system_that_reserves_nothing_is_fine, cp_end_case),
+        cmocka_unit_test_teardown(direct_transfers_refused_when_made_go_through_the_cache,
+                                  cp_end_case),
         cmocka_unit_test_teardown(signal_ends_it_and_removes_the_draft, cp_end_case),
         cmocka_unit_test_teardown(second_signal_ends_it_without_a_draft, cp_end_case),
         cmocka_unit_test_teardown(wrong_command_line_is_usage, cp_end_case),

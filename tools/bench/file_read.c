@@ -12,7 +12,12 @@
 #include "tools/bench/file.h"
 #include "tools/bench/frame.h"
 
-#define DEPTH_MAX      64u
+#define DEPTH_MAX 64u
+/*
+ * Devices end many reads at once. What follows them is shown in parts, so that the device begins
+ * while the rest is prepared.
+ */
+#define SHOW_EVERY     8u
 #define ABANDON_NS     UINT64_C(5000000000)
 #define QUICK_SLICE_US 150000u
 #define FULL_SLICE_US  500000u
@@ -38,6 +43,7 @@ struct reads {
     struct plx_reactor *reactor;
     struct one ones[DEPTH_MAX];
     uint64_t random;
+    uint64_t begun;
     uint64_t done;
     uint64_t wrong; /* pages that are not what was written */
     int failed;     /* negative errno of a read or submit */
@@ -57,10 +63,13 @@ static void begin_read(struct one *one)
     plx_op_read_fixed(&one->op, reads->files->source_fd, one->buf, PLX_BENCH_FILE_PAGE,
                       one->page * PLX_BENCH_FILE_PAGE, on_read, one);
     int rc = plx_op_submit(reads->reactor, &one->op);
-    if (rc == 0)
-        reads->in_flight++;
-    else
+    if (rc != 0) {
         reads->failed = rc;
+        return;
+    }
+    reads->in_flight++;
+    if (++reads->begun % SHOW_EVERY == 0)
+        plx_reactor_flush(reads->reactor);
 }
 
 static void on_read(struct plx_op *op, const struct plx_event *event, void *ctx)
