@@ -15,6 +15,8 @@
 
 #include "test/runtime/io/op_fixture.h"
 
+#include "test/runtime/io/calls.h"
+
 #define SOON_NS  1000000u
 #define NEVER_NS UINT64_C(3600000000000)
 
