@@ -169,6 +169,7 @@ static void json_of_queues_and_mesh_keeps_the_contract(void **state)
     assert_non_null(find_row(root, "ring", "items_48B_1024", "pollux/cells"));
     assert_non_null(find_row(root, "mesh", "rtt_post_8B", "pollux"));
     assert_non_null(find_row(root, "mesh", "rtt_call_8B", "pollux"));
+    assert_non_null(find_row(root, "mesh", "wake_block", "pollux"));
     assert_non_null(find_row(root, "mesh", "items_post_turn_32", "pollux"));
     assert_non_null(find_row(root, "mesh", "idle_turn_64", "pollux/ports"));
     json_decref(root);

@@ -224,7 +224,8 @@ int plx_bench_line_peer(struct plx_bench_slice *slice, void *ctx, struct plx_dia
 int plx_bench_c2c(struct plx_bench *bench);
 int plx_bench_ring(struct plx_bench *bench);
 int plx_bench_mesh(struct plx_bench *bench);
-int plx_bench_mesh_idle(struct plx_bench *bench); /* called by it */
+int plx_bench_mesh_idle(struct plx_bench *bench); /* called by it, like the next */
+int plx_bench_mesh_wake(struct plx_bench *bench);
 int plx_bench_uring(struct plx_bench *bench);
 int plx_bench_tcp(struct plx_bench *bench);
 int plx_bench_tcp_rate(struct plx_bench *bench);

@@ -337,5 +337,7 @@ int plx_bench_mesh(struct plx_bench *bench)
         rc = measure_items(bench, &mesh, missing);
     if (opened)
         close_mesh(bench, &mesh);
+    if (rc == 0)
+        rc = plx_bench_mesh_wake(bench);
     return rc == 0 ? plx_bench_mesh_idle(bench) : rc;
 }
