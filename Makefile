@@ -76,7 +76,8 @@ LIB_SRC  := $(sort $(wildcard alloc/*.c runtime/*.c runtime/*/*.c net/*.c))
 # Each is empty but for its own processor.
 LIB_ASM  := $(sort $(wildcard runtime/*/*.S))
 LIB_OBJ  := $(LIB_SRC:%.c=$(B)/obj/%.o) $(LIB_ASM:%.S=$(B)/obj/%.o)
-# tools/examples/*.c are programs by themselves.
+# tools/examples/*.c are programs by themselves, of users: with the headers as they are installed.
+EXAMPLES := $(patsubst tools/examples/%.c,$(B)/examples/%,$(sort $(wildcard tools/examples/*.c)))
 TOOL_SRC := $(sort $(wildcard tools/*.c tools/bench/*.c))
 TOOL_OBJ := $(TOOL_SRC:%.c=$(B)/obj/%.o)
 # test/**/test_*.c and stress_*.c are programs; what else lies in test/ is linked into each of them,
@@ -174,7 +175,13 @@ $(B)/test/%: $(B)/obj/test/%.o $(TEST_OBJ) $(B)/libpollux.a
 # What the commands share is no part of the library.
 $(filter $(B)/test/tools/%,$(TEST_BIN)): $(B)/obj/tools/cli.o
 
-tests: $(TEST_BIN)
+tests: $(TEST_BIN) $(EXAMPLES)
+
+$(B)/examples/%: tools/examples/%.c $(B)/libpollux.a $(STAGED) $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) -std=c11 -D_DEFAULT_SOURCE $(WARN) -I$(B)/include -pthread $(SANFLAGS) $(CFLAGS) \
+	    $(ALL_LDFLAGS) $< $(B)/libpollux.a $(PKG_LIBS) -lm -o $@
 
 # Some tests start the command, so it is built too.
 TEST_TIMEOUT ?= 120
