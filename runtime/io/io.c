@@ -90,9 +90,14 @@ int plx__io_open(const struct plx__io_config *config, struct plx__io **out, stru
         return 0;
     if (choice == PLX_BACKEND_URING || sqpoll_on) {
         /* What was insisted on is not given up in silence: epoll has no SQ thread. */
-        bool named = !sqpoll_on || strcmp(refusal.what, "POLLUX_SQPOLL") == 0;
-        return plx_diag_set(diag, rc, named ? refusal.what : "POLLUX_SQPOLL", "%s%s",
-                            named ? "" : "POLLUX_SQPOLL=on cannot be honoured: ", refusal.text);
+        if (strcmp(refusal.what, "POLLUX_BACKEND") != 0 && !sqpoll_on)
+            return plx_diag_set(diag, rc, refusal.what, "%s", refusal.text);
+        bool named = strcmp(refusal.what, "POLLUX_SQPOLL") == 0;
+        return plx_diag_set(diag, rc, sqpoll_on ? "POLLUX_SQPOLL" : "POLLUX_BACKEND", "%s%s",
+                            named        ? ""
+                            : sqpoll_on  ? "POLLUX_SQPOLL=on cannot be honoured: "
+                                         : "POLLUX_BACKEND=uring cannot be honoured: ",
+                            refusal.text);
     }
 
     rc = plx__epoll_open(config, out, diag);

@@ -247,7 +247,7 @@ static void group_read_of_a_file_lends_what_it_filled_and_nothing_else(void **st
     io_run(io, &seen[0], 4);
     assert_int_equal(seen[0].event[0].flags, PLX_EV_BUFFER);
     assert_memory_equal(seen[0].event[0].data, "2345", 4);
-    plx_op_read_group(&seen[1].op, fd, group, 1 << 20, 0, seen_note, &seen[1]);
+    plx_op_read_group(&seen[1].op, fd, group, PLX_PAGE, 0, seen_note, &seen[1]);
     io_run(io, &seen[1], 10);
     /* Both are lent; the end of the file and an error lend none. */
     plx_op_read_group(&seen[2].op, fd, group, 4, 0, seen_note, &seen[2]);

@@ -229,9 +229,12 @@ static void frames_go_round_with_o_direct(void **state)
         world_run(world, &read_it, FRAME);
         assert_memory_equal(in, out, FRAME);
     }
+    /* The kernel's file system in memory takes any offset, as pread(2) then tells. */
     struct seen crooked = {0};
+    ssize_t plain = world->sim == NULL ? pread(fd, in, FRAME, 1) : -1;
+    int32_t expected = plain >= 0 ? (int32_t)plain : -EINVAL;
     plx_op_read(&crooked.op, fd, in, FRAME, 1, seen_note, &crooked);
-    world_run(world, &crooked, -EINVAL);
+    world_run(world, &crooked, expected);
     plx_pool_release(pool, out);
     plx_pool_release(pool, in);
     world_close_fd(world, fd);
