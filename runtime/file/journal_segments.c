@@ -292,6 +292,8 @@ void plx__journal_keep_up(struct plx_journal *journal)
         return;
     find_oldest(journal);
     if (journal->oldest != journal->oldest_kept) {
+        /* A slot is about to be free. */
+        journal->making_code = 0;
         plx__journal_write_control(journal, forgetting_durable);
         return;
     }

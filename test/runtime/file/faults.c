@@ -27,6 +27,11 @@ static const struct fault *strike(const struct plx_op *op)
         struct fault *fault = &faults.faults[i];
         if (fault->times == 0 || (fault->code != PLX_OP_NONE && fault->code != op->code))
             continue;
+        /* A close that fails closes all the same. */
+        if (fault->kind == FAULT_RESULT && op->code == PLX_OP_CLOSE)
+            continue;
+        if (fault->data != NULL && fault->data != op->mem.data)
+            continue;
         if (fault->after > 0) {
             fault->after--;
             continue;
@@ -76,6 +81,12 @@ void faults_end(void)
     assert_non_null(faults.io);
     faults.io->ops = faults.real;
     faults.io = NULL;
+}
+
+void faults_drop(void)
+{
+    if (faults.io != NULL)
+        faults_end();
 }
 
 void faults_add(const struct fault *fault)

@@ -10,7 +10,7 @@
 
 enum fault_kind {
     FAULT_SHORT,  /* the op transfers at most `value` bytes */
-    FAULT_RESULT, /* it ends with `value`, and nothing is done */
+    FAULT_RESULT, /* it ends with `value`, and nothing is done; of all but closes */
     FAULT_REFUSE, /* its submission is answered with `value` */
     FAULT_CALL    /* `fn` is called, and the op done */
 };
@@ -23,6 +23,7 @@ struct fault {
     int32_t value;
     void (*fn)(void *ctx, struct plx_op *op);
     void *ctx;
+    const void *data; /* only transfers of this memory; NULL: any */
 };
 
 #define FAULTS_MAX 8u
@@ -30,6 +31,8 @@ struct fault {
 /* Stands between `reactor` and its backend until faults_end. One reactor at a time. */
 void faults_begin(struct plx_reactor *reactor);
 void faults_end(void);
+/* The same, if a case that failed has not. */
+void faults_drop(void);
 
 /* Adds one; the first that matches an op strikes it. */
 void faults_add(const struct fault *fault);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "test/runtime/file/file_fixture.h"
 
+#include "test/runtime/file/faults.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -55,6 +57,7 @@ int bench_tear_down(void **state)
 {
     struct bench *bench = *state;
     void *world = bench->world;
+    faults_drop();
     int rc = world_tear_down(&world);
     remove_folder(bench->folder);
     return rc;

@@ -246,7 +246,7 @@ static void errors_of_one_op_are_told(void **state)
     static const enum plx_op_code codes[] = {PLX_OP_READ, PLX_OP_WRITE, PLX_OP_FSYNC,
                                              PLX_OP_FALLOCATE};
     for (unsigned i = 0; i < 4; i++)
-        faults_add(&(struct fault){FAULT_RESULT, codes[i], 0, 1, -EIO, NULL, NULL});
+        faults_add(&(struct fault){FAULT_RESULT, codes[i], 0, 1, -EIO, NULL, NULL, NULL});
     assert_int_equal(finish(bench, plx_file_read(&file, &io, data, 16, 0, note_io, &outcome)),
                      -EIO);
     assert_int_equal(finish(bench, plx_file_write(&file, &io, data, 16, 0, note_io, &outcome)),
@@ -255,7 +255,7 @@ static void errors_of_one_op_are_told(void **state)
     assert_int_equal(finish(bench, plx_file_allocate(&file, &io, 0, 0, 1, note_io, &outcome)),
                      -EIO);
     assert_int_equal(io.done, 0);
-    faults_add(&(struct fault){FAULT_REFUSE, PLX_OP_READ, 0, 1, -EAGAIN, NULL, NULL});
+    faults_add(&(struct fault){FAULT_REFUSE, PLX_OP_READ, 0, 1, -EAGAIN, NULL, NULL, NULL});
     assert_int_equal(plx_file_read(&file, &io, data, 16, 0, note_io, &outcome), -EAGAIN);
     faults_end();
     close_file(bench, &file);
@@ -270,16 +270,16 @@ static void all_goes_on_after_short_transfers(void **state)
     uint8_t out[10000], in[12000];
     fill_pattern(out, 50, sizeof(out));
     faults_begin(bench->reactor);
-    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_WRITE, 0, 5, 333, NULL, NULL});
-    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_WRITE, 0, 99, -EINTR, NULL, NULL});
+    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_WRITE, 0, 5, 333, NULL, NULL, NULL});
+    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_WRITE, 0, 99, -EINTR, NULL, NULL, NULL});
     assert_int_equal(
         finish(bench, plx_file_write_all(&file, &io, out, sizeof(out), 50, note_io, &outcome)),
         sizeof(out));
     assert_int_equal(io.done, sizeof(out));
     assert_int_equal(faults_seen(PLX_OP_WRITE), 5 + 99 + 1);
-    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 3, 1, NULL, NULL});
-    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_READ, 0, 3, -EAGAIN, NULL, NULL});
-    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 3, 700, NULL, NULL});
+    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 3, 1, NULL, NULL, NULL});
+    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_READ, 0, 3, -EAGAIN, NULL, NULL, NULL});
+    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 3, 700, NULL, NULL, NULL});
     /* More than there is: the end of the file ends it. */
     assert_int_equal(
         finish(bench, plx_file_read_all(&file, &io, in, sizeof(in), 50, note_io, &outcome)),
@@ -298,29 +298,29 @@ static void all_ends_with_an_error_and_tells_how_far(void **state)
     open_plain(bench);
     uint8_t data[1000] = {0};
     faults_begin(bench->reactor);
-    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_WRITE, 0, 1, 333, NULL, NULL});
-    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_WRITE, 0, 1, -ENOSPC, NULL, NULL});
+    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_WRITE, 0, 1, 333, NULL, NULL, NULL});
+    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_WRITE, 0, 1, -ENOSPC, NULL, NULL, NULL});
     assert_int_equal(
         finish(bench, plx_file_write_all(&file, &io, data, 1000, 0, note_io, &outcome)), -ENOSPC);
     assert_int_equal(io.done, 333);
 
     /* What writes nothing for no reason, and what never gets on. */
     faults_clear();
-    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_WRITE, 0, 1, 5, NULL, NULL});
-    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_WRITE, 0, 1, 0, NULL, NULL});
+    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_WRITE, 0, 1, 5, NULL, NULL, NULL});
+    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_WRITE, 0, 1, 0, NULL, NULL, NULL});
     assert_int_equal(
         finish(bench, plx_file_write_all(&file, &io, data, 1000, 0, note_io, &outcome)), -EIO);
     assert_int_equal(io.done, 5);
     faults_clear();
-    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_READ, 0, 1000, -EINTR, NULL, NULL});
+    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_READ, 0, 1000, -EINTR, NULL, NULL, NULL});
     uint32_t seen = faults_seen(PLX_OP_READ);
     assert_int_equal(finish(bench, plx_file_read_all(&file, &io, data, 1000, 0, note_io, &outcome)),
                      -EINTR);
     assert_int_equal(faults_seen(PLX_OP_READ) - seen, 100);
 
     faults_clear();
-    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 1, 10, NULL, NULL});
-    faults_add(&(struct fault){FAULT_REFUSE, PLX_OP_READ, 0, 1, -ESHUTDOWN, NULL, NULL});
+    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 1, 10, NULL, NULL, NULL});
+    faults_add(&(struct fault){FAULT_REFUSE, PLX_OP_READ, 0, 1, -ESHUTDOWN, NULL, NULL, NULL});
     assert_int_equal(finish(bench, plx_file_read_all(&file, &io, data, 100, 0, note_io, &outcome)),
                      -ESHUTDOWN);
     assert_int_equal(io.done, 10);
@@ -335,15 +335,15 @@ static void all_waits_for_room_in_the_ring(void **state)
     open_plain(bench);
     uint8_t data[1000];
     faults_begin(bench->reactor);
-    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 1, 10, NULL, NULL});
-    faults_add(&(struct fault){FAULT_REFUSE, PLX_OP_READ, 0, 5, -EAGAIN, NULL, NULL});
+    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 1, 10, NULL, NULL, NULL});
+    faults_add(&(struct fault){FAULT_REFUSE, PLX_OP_READ, 0, 5, -EAGAIN, NULL, NULL, NULL});
     assert_int_equal(finish(bench, plx_file_read_all(&file, &io, data, 1000, 0, note_io, &outcome)),
                      1000);
     expect_pattern(data, 0, 1000);
 
     faults_clear();
-    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 1, 10, NULL, NULL});
-    faults_add(&(struct fault){FAULT_REFUSE, PLX_OP_READ, 0, 1000, -EAGAIN, NULL, NULL});
+    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 1, 10, NULL, NULL, NULL});
+    faults_add(&(struct fault){FAULT_REFUSE, PLX_OP_READ, 0, 1000, -EAGAIN, NULL, NULL, NULL});
     int rc = plx_file_read_all(&file, &io, data, 1000, 0, note_io, &outcome);
     world_settle(bench->world);
     plx_file_io_cancel(&io);
@@ -366,23 +366,23 @@ static void cancelled_all_does_not_go_on(void **state)
     open_plain(bench);
     uint8_t data[1000];
     faults_begin(bench->reactor);
-    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 1, 10, NULL, NULL});
-    faults_add(&(struct fault){FAULT_CALL, PLX_OP_READ, 0, 1, 0, cancel_it, &io});
-    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_READ, 0, 1, -EINTR, NULL, NULL});
-    faults_add(&(struct fault){FAULT_CALL, PLX_OP_WRITE, 0, 1, 0, cancel_it, &io});
+    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 1, 10, NULL, NULL, NULL});
+    faults_add(&(struct fault){FAULT_CALL, PLX_OP_READ, 0, 1, 0, cancel_it, &io, NULL});
+    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_READ, 0, 1, -EINTR, NULL, NULL, NULL});
+    faults_add(&(struct fault){FAULT_CALL, PLX_OP_WRITE, 0, 1, 0, cancel_it, &io, NULL});
     int64_t result = finish(bench, plx_file_read_all(&file, &io, data, 1000, 0, note_io, &outcome));
     assert_true(result == -ECANCELED || result == 1000);
 
     /* One that asks to end while its first op is short. */
     faults_clear();
-    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 1, 10, NULL, NULL});
+    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 1, 10, NULL, NULL, NULL});
     int rc = plx_file_read_all(&file, &io, data, 1000, 0, note_io, &outcome);
     plx_file_io_cancel(&io);
     assert_int_equal(finish(bench, rc), -ECANCELED);
     assert_true(io.done == 10 || io.done == 0);
     /* One that was interrupted after it was asked. */
     faults_clear();
-    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_READ, 0, 1, -EINTR, NULL, NULL});
+    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_READ, 0, 1, -EINTR, NULL, NULL, NULL});
     rc = plx_file_read_all(&file, &io, data, 1000, 0, note_io, &outcome);
     plx_file_io_cancel(&io);
     assert_int_equal(finish(bench, rc), -ECANCELED);
@@ -400,14 +400,15 @@ static void direct_all_goes_on_from_whole_units(void **state)
     make_buf(bench, &in, 16 * FRAME);
     fill_pattern(out.ptr, 0, out.len);
     faults_begin(bench->reactor);
-    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_WRITE, 0, 3, (int32_t)unit, NULL, NULL});
+    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_WRITE, 0, 3, (int32_t)unit, NULL, NULL, NULL});
     assert_int_equal(finish(bench, plx_file_write_buf(&file, &io, &out, 0, note_io, &outcome)),
                      16 * FRAME);
     /* Told to have ended within a unit, it begins that unit again. */
-    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_WRITE, 0, 1, (int32_t)unit + 7, NULL, NULL});
+    faults_add(
+        &(struct fault){FAULT_RESULT, PLX_OP_WRITE, 0, 1, (int32_t)unit + 7, NULL, NULL, NULL});
     assert_int_equal(finish(bench, plx_file_write_buf(&file, &io, &out, 0, note_io, &outcome)),
                      16 * FRAME);
-    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 3, (int32_t)unit, NULL, NULL});
+    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 3, (int32_t)unit, NULL, NULL, NULL});
     assert_int_equal(finish(bench, plx_file_read_buf(&file, &io, &in, 0, note_io, &outcome)),
                      16 * FRAME);
     assert_int_equal(in.len, 16 * FRAME);
@@ -415,7 +416,7 @@ static void direct_all_goes_on_from_whole_units(void **state)
 
     /* Never a whole unit: it does not go on for ever. */
     faults_clear();
-    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_WRITE, 0, 1000, 7, NULL, NULL});
+    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_WRITE, 0, 1000, 7, NULL, NULL, NULL});
     assert_int_equal(finish(bench, plx_file_write_buf(&file, &io, &out, 0, note_io, &outcome)),
                      -EIO);
     assert_int_equal(io.done, 0);

@@ -221,7 +221,7 @@ static void look_tells_the_size_anew(void **state)
     assert_int_equal(plx_file_size(&file), 20);
 
     faults_begin(bench->reactor);
-    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_STATX, 0, 1, -EIO, NULL, NULL});
+    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_STATX, 0, 1, -EIO, NULL, NULL, NULL});
     assert_int_equal(await(bench, &outcome, plx_file_look(&file, note_file, &outcome)), -EIO);
     assert_int_equal(plx_file_size(&file), 20);
     faults_end();
@@ -308,7 +308,8 @@ static void direct_where_open_refuses_is_noted_or_an_error(void **state)
 static void refuse_direct(struct bench *bench, uint32_t after, uint32_t times)
 {
     (void)bench;
-    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_OPENAT, after, times, -EINVAL, NULL, NULL});
+    faults_add(
+        &(struct fault){FAULT_RESULT, PLX_OP_OPENAT, after, times, -EINVAL, NULL, NULL, NULL});
 }
 
 static void exclusive_file_that_cannot_be_direct_is_kept(void **state)
@@ -346,7 +347,7 @@ static void exclusive_file_that_was_replaced_is_not_mixed_up(void **state)
     need_files(bench);
     for (unsigned i = 0; i < 2; i++) {
         faults_begin(bench->reactor);
-        faults_add(&(struct fault){FAULT_CALL, PLX_OP_OPENAT, 1, 1, 0, replace, bench});
+        faults_add(&(struct fault){FAULT_CALL, PLX_OP_OPENAT, 1, 1, 0, replace, bench, NULL});
         struct plx_file file;
         enum plx_want want = i == 0 ? PLX_WANT_TRY : PLX_WANT_REQUIRE;
         struct plx_file_opts opts = with(WRITES | PLX_FILE_CREATE | PLX_FILE_EXCLUSIVE, want);
@@ -411,11 +412,11 @@ static void open_whose_step_fails_leaves_nothing(void **state)
         with(WRITES | PLX_FILE_CREATE | PLX_FILE_EXCLUSIVE, PLX_WANT_REQUIRE);
     faults_begin(bench->reactor);
     for (uint32_t at = 0; at < 3; at++) {
-        struct fault stat = {FAULT_RESULT, PLX_OP_STATX, at, 1, -EIO, NULL, NULL};
+        struct fault stat = {FAULT_RESULT, PLX_OP_STATX, at, 1, -EIO, NULL, NULL, NULL};
         assert_int_equal(open_struck(bench, &opts, &stat), at == 2 ? -EOPNOTSUPP : -EIO);
     }
     for (uint32_t at = 0; at < 2; at++) {
-        struct fault open = {FAULT_RESULT, PLX_OP_OPENAT, at, 1, -EMFILE, NULL, NULL};
+        struct fault open = {FAULT_RESULT, PLX_OP_OPENAT, at, 1, -EMFILE, NULL, NULL, NULL};
         assert_int_equal(open_struck(bench, &opts, &open), at == 0 ? -EMFILE : -EOPNOTSUPP);
     }
     faults_end();
@@ -428,14 +429,14 @@ static void open_whose_step_is_refused_leaves_nothing(void **state)
     struct plx_file_opts opts = with(WRITES | PLX_FILE_CREATE, PLX_WANT_NO);
     faults_begin(bench->reactor);
     for (uint32_t at = 1; at < 3; at++) {
-        struct fault down = {FAULT_REFUSE, PLX_OP_NONE, at, 1, -ESHUTDOWN, NULL, NULL};
+        struct fault down = {FAULT_REFUSE, PLX_OP_NONE, at, 1, -ESHUTDOWN, NULL, NULL, NULL};
         assert_int_equal(open_struck(bench, &opts, &down), -ESHUTDOWN);
-        struct fault full = {FAULT_REFUSE, PLX_OP_NONE, at, 3, -EAGAIN, NULL, NULL};
+        struct fault full = {FAULT_REFUSE, PLX_OP_NONE, at, 3, -EAGAIN, NULL, NULL, NULL};
         assert_int_equal(open_struck(bench, &opts, &full), 0);
     }
     struct plx_file file;
     faults_clear();
-    faults_add(&(struct fault){FAULT_REFUSE, PLX_OP_STATX, 0, 1, -EAGAIN, NULL, NULL});
+    faults_add(&(struct fault){FAULT_REFUSE, PLX_OP_STATX, 0, 1, -EAGAIN, NULL, NULL, NULL});
     assert_int_equal(plx_file_open(&file, bench->reactor, bench->path, &opts, note_file, NULL),
                      -EAGAIN);
     assert_false(plx_file_is_open(&file));
@@ -459,14 +460,14 @@ static void open_that_is_cancelled_leaves_nothing(void **state)
         (void)unlink(bench->path);
         unsigned before = count_descriptors();
         faults_clear();
-        faults_add(&(struct fault){FAULT_CALL, PLX_OP_NONE, at, 1, 0, cancel_one, &file});
+        faults_add(&(struct fault){FAULT_CALL, PLX_OP_NONE, at, 1, 0, cancel_one, &file, NULL});
         assert_int_equal(open_file(bench, &file, bench->path, &opts), -ECANCELED);
         assert_int_equal(count_descriptors(), before);
     }
     /* While it waits for room in the ring. */
     (void)unlink(bench->path);
     faults_clear();
-    faults_add(&(struct fault){FAULT_REFUSE, PLX_OP_STATX, 1, 1000, -EAGAIN, NULL, NULL});
+    faults_add(&(struct fault){FAULT_REFUSE, PLX_OP_STATX, 1, 1000, -EAGAIN, NULL, NULL, NULL});
     struct outcome outcome = {0};
     assert_int_equal(plx_file_open(&file, bench->reactor, bench->path, &opts, note_file, &outcome),
                      0);
