@@ -226,7 +226,8 @@ fuzz:
 	    SANITIZE=address,undefined,fuzzer-no-link fuzz-run
 
 $(B)/test/fuzz/%: $(B)/obj/test/fuzz/%.o $(B)/obj/test/alloc/mem_fixture.o \
-                  $(B)/obj/test/alloc/segbuf_model.o $(B)/libpollux.a
+                  $(B)/obj/test/alloc/segbuf_model.o \
+                  $(B)/obj/test/runtime/file/journal_model.o $(B)/libpollux.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) -fsanitize=fuzzer $(ALL_LDFLAGS) $^ $(PKG_LIBS) -o $@

@@ -136,6 +136,16 @@ static void recovered(struct plx_journal *journal, int64_t result)
 
 /* --- a new journal ---------------------------------------------------------------------------- */
 
+/* Once more, so that the other page does not say that there is no journal yet: one that is damaged
+ * later on must not make it so. */
+static void first_live(struct plx_journal *journal, int64_t result)
+{
+    if (result < 0)
+        give_up(journal, result, "control");
+    else
+        plx__journal_write_control(journal, epoch_durable);
+}
+
 static void first_segment(struct plx_journal *journal, int64_t result)
 {
     if (result < 0) {
@@ -145,7 +155,7 @@ static void first_segment(struct plx_journal *journal, int64_t result)
     journal->slots[result].number = 1;
     journal->is_live = true;
     plx__journal_go_live(journal, (uint32_t)result, PLX__JOURNAL_BLOCK);
-    plx__journal_write_control(journal, epoch_durable);
+    plx__journal_write_control(journal, first_live);
 }
 
 static void new_folder(struct plx_journal *journal, int64_t result)

@@ -166,8 +166,16 @@ static int check_end(struct plx_journal *journal)
     for (uint32_t i = 0; i < PLX_JOURNAL_SEGMENTS_MAX; i++) {
         /* Beyond the one behind the tail's a second one may have been made ready. */
         uint64_t number = journal->slots[i].number;
-        if (number > scan->tail_number + 2 || (number == scan->tail_number + 2 && !has_following))
+        if (number <= scan->tail_number + 1 || (has_following && number == scan->tail_number + 2))
+            continue;
+        if (!has_following)
             return missing(journal, scan->tail_number + 1);
+        plx__journal_blame(journal, -EBADMSG, scan->tail_number,
+                           "damaged at offset %llu: no whole record of sequence %llu, though "
+                           "segment %llu came later",
+                           (unsigned long long)scan->lost_at, (unsigned long long)scan->sequence,
+                           (unsigned long long)number);
+        return -EBADMSG;
     }
     return 0;
 }

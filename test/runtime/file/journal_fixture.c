@@ -26,19 +26,6 @@ void log_init(struct log *log, struct bench *bench)
     log->opts.ctx = log;
 }
 
-uint32_t log_record(uint64_t sequence, uint64_t salt, uint8_t *out)
-{
-    uint64_t word = (sequence + salt * 1000003) * 0x9e3779b97f4a7c15u;
-    uint32_t len = (uint32_t)(word >> 40) % 600;
-    for (uint32_t i = 0; i < len; i++) {
-        word ^= word << 13;
-        word ^= word >> 7;
-        word ^= word << 17;
-        out[i] = (uint8_t)word;
-    }
-    return len;
-}
-
 static uint64_t salt_of(const struct log *log, uint64_t sequence)
 {
     return log->salt_from != 0 && sequence >= log->salt_from ? log->salt : 0;

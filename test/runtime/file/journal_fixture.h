@@ -8,6 +8,7 @@
 
 #include "runtime/file/journal.h"
 #include "test/runtime/file/file_fixture.h"
+#include "test/runtime/file/journal_model.h"
 
 #define LOG_SEGMENT ((uint64_t)64 << 10)
 #define LOG_BUFFER  (16u << 10)
@@ -34,10 +35,6 @@ void log_init(struct log *log, struct bench *bench);
 int log_open(struct log *log);
 /* Closes and waits; asserts that all blocks came back. */
 int log_close(struct log *log);
-
-/* What the record of that sequence has; from 0 to about 600 bytes. */
-uint32_t log_record(uint64_t sequence, uint64_t salt, uint8_t *out);
-#define LOG_RECORD_MAX 1024u
 
 /* Appends the record that the next sequence has. Returns what plx_journal_append did. */
 int log_append(struct log *log);
