@@ -234,6 +234,22 @@ static void kept_up(struct plx_journal *journal)
     plx__journal_rest(journal);
 }
 
+/* The oldest segment becomes the first one that has records that were not forgotten. */
+static void find_oldest(struct plx_journal *journal)
+{
+    uint64_t tail = journal->slots[journal->current].number;
+    while (journal->oldest < tail) {
+        uint32_t index = plx__journal_slot_of(journal, journal->oldest);
+        PLX_ASSERT(index != PLX__JOURNAL_NO_SLOT);
+        uint64_t last = journal->slots[index].last_sequence;
+        if (last > journal->forgotten)
+            return;
+        journal->oldest++;
+        if (last != 0)
+            journal->oldest_sequence = last + 1;
+    }
+}
+
 static void segment_ready(struct plx_journal *journal, int64_t result)
 {
     if (result < 0) {
@@ -241,6 +257,12 @@ static void segment_ready(struct plx_journal *journal, int64_t result)
         journal->making_code = (int32_t)result;
         if (journal->is_spoiled)
             plx__journal_fail(journal, (int)result);
+        /* What was forgotten meanwhile may have made room. */
+        if (journal->state == PLX__JOURNAL_LIVE) {
+            find_oldest(journal);
+            if (journal->oldest != journal->oldest_kept)
+                plx__journal_keep_up(journal);
+        }
         plx__journal_rest(journal);
         return;
     }
@@ -268,22 +290,6 @@ static void forgetting_durable(struct plx_journal *journal, int64_t result)
         }
     }
     kept_up(journal);
-}
-
-/* The oldest segment becomes the first one that has records that were not forgotten. */
-static void find_oldest(struct plx_journal *journal)
-{
-    uint64_t tail = journal->slots[journal->current].number;
-    while (journal->oldest < tail) {
-        uint32_t index = plx__journal_slot_of(journal, journal->oldest);
-        PLX_ASSERT(index != PLX__JOURNAL_NO_SLOT);
-        uint64_t last = journal->slots[index].last_sequence;
-        if (last > journal->forgotten)
-            return;
-        journal->oldest++;
-        if (last != 0)
-            journal->oldest_sequence = last + 1;
-    }
 }
 
 void plx__journal_keep_up(struct plx_journal *journal)

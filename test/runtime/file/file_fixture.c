@@ -12,10 +12,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <linux/io_uring.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 void make_folder(char *out)
@@ -61,6 +63,28 @@ int bench_tear_down(void **state)
     int rc = world_tear_down(&world);
     remove_folder(bench->folder);
     return rc;
+}
+
+int run_main_modes(const struct CMUnitTest *cases, size_t count)
+{
+    static const char *const names[] = {"epoll", "defer", "sqpoll"};
+    if (getenv("POLLUX_TEST_MODE") != NULL)
+        return run_modes(cases, count);
+    struct io_uring_params params = {0};
+    long fd = syscall(SYS_io_uring_setup, 4, &params);
+    if (fd >= 0)
+        close((int)fd);
+    else
+        print_message("modes defer and sqpoll left out: io_uring_setup: %s\n", strerror(errno));
+    cpu_set_t allowed;
+    bool two = sched_getaffinity(0, sizeof(allowed), &allowed) == 0 && CPU_COUNT(&allowed) > 1;
+    int failed = 0;
+    for (unsigned i = 0; i < (fd < 0 ? 1u : two ? 3u : 2u); i++) {
+        if (setenv("POLLUX_TEST_MODE", names[i], 1) != 0)
+            return 1;
+        failed |= run_modes(cases, count);
+    }
+    return failed;
 }
 
 void note_file(struct plx_file *file, int result, void *ctx)

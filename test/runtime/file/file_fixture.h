@@ -28,6 +28,10 @@ int bench_tear_down(void **state);
 #define BENCH_CASE(function)                                                                       \
     cmocka_unit_test_setup_teardown(function, bench_set_up, bench_tear_down)
 
+/* Runs the cases in the modes that differ in what a file sees: epoll, and rings with and without a
+ * thread that submits. For main. */
+int run_main_modes(const struct CMUnitTest *cases, size_t count);
+
 /* Skips, with the reason, where the backend has no ops on files. */
 void need_files(const struct bench *bench);
 

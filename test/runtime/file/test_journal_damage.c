@@ -433,5 +433,5 @@ int main(void)
         BENCH_CASE(segment_of_another_journal_is_refused),
         BENCH_CASE(half_made_journal_is_made_anew),
     };
-    return run_modes(tests, sizeof(tests) / sizeof(*tests));
+    return run_main_modes(tests, sizeof(tests) / sizeof(*tests));
 }
