@@ -181,7 +181,7 @@ struct plx__journal_scan {
     uint64_t window_bytes;
 };
 
-/* In the caller's memory, where it stays until closed; about 30 KiB. Zeroed is one that is not
+/* In the caller's memory, where it stays until closed; about 20 KiB. Zeroed is one that is not
  * open. Private but for what the functions below tell. */
 struct plx_journal {
     /* Hot. */
