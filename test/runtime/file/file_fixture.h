@@ -32,7 +32,7 @@ int bench_tear_down(void **state);
  * thread that submits. For main. */
 int run_main_modes(const struct CMUnitTest *cases, size_t count);
 
-/* Skips, with the reason, where the backend has no ops on files. */
+/* Skips, with the reason, where the backend has no ops on this machine's files. */
 void need_files(const struct bench *bench);
 
 /* Callbacks; `ctx` is a struct outcome. */
