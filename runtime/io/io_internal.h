@@ -268,12 +268,13 @@ static inline size_t plx__message_rooms(const struct msghdr *msg)
 
 /*
  * Whether the rooms that a PLX_OP_RECVMSG_GROUP asks for leave a byte for the message. No address
- * is larger than a sockaddr_storage; a "negative" length is a large one.
+ * is larger than a sockaddr_storage; a "negative" length is a large one. The kernel would take the
+ * length of a vector's part for that of each buffer.
  */
 static inline bool plx__message_fits(const struct plx__group *group, const struct plx_op *op)
 {
     const struct msghdr *msg = op->mem.msg;
-    return (op->flags & PLX_MULTISHOT) != 0 &&
+    return (op->flags & PLX_MULTISHOT) != 0 && msg->msg_iovlen == 0 &&
            msg->msg_namelen <= sizeof(struct sockaddr_storage) &&
            msg->msg_controllen <= group->bytes && plx__message_rooms(msg) < group->bytes;
 }

@@ -150,7 +150,9 @@ static inline void plx_op_fallocate(struct plx_op *op, int fd, uint32_t mode, ui
  * Opens `path`, relative to the directory `dir` or, with AT_FDCWD, to where the process is. `flags`
  * takes O_ bits; O_CLOEXEC is always added. Result: a descriptor, the caller's. Ownership: `path`
  * is borrowed until the terminal event. Cancel: it may have been opened all the same: the result
- * says so, close it then. Errors in the event: of openat(2). Source: io_uring_prep_openat(3).
+ * says so, close it then. Shapes: whether the open of a named pipe waits for its other side is the
+ * backend's; epoll's does, and keeps a worker. Errors in the event: of openat(2). Source:
+ * io_uring_prep_openat(3).
  */
 static inline void plx_op_openat(struct plx_op *op, int dir, const char *path, uint32_t flags,
                                  uint32_t mode, plx_op_fn fn, void *ctx)

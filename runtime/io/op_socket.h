@@ -153,13 +153,14 @@ static inline void plx_op_sendmsg(struct plx_op *op, int fd, struct msghdr *msg,
 /*
  * Receives messages again and again, each into a buffer that the backend takes from `group`
  * (PLX_MULTISHOT is set; it may end at any event). Of `msg` only msg_namelen and msg_controllen are
- * read: the room that each buffer keeps for the address and for ancillary data. An event with
- * result > 0 carries PLX_EV_BUFFER, also that of an empty message; plx_datagram_read takes it
- * apart. What does not fit is cut, as MSG_TRUNC and MSG_CTRUNC tell. -ENOBUFS: as
- * plx_op_recv_group. Shapes: for sockets that keep messages apart; `arg` is MSG_TRUNC, with which
- * TCP would drop what it counts. Ownership: `msg` is borrowed until the terminal event. Errors at
- * submit: -EINVAL room for an address beyond sizeof(struct sockaddr_storage), or rooms that leave
- * no byte of a buffer. Source: io_uring_prep_recvmsg_multishot(3).
+ * read, the room that each buffer keeps for the address and for ancillary data; it has no vector
+ * (msg_iovlen is 0). An event with result > 0 carries PLX_EV_BUFFER, also that of an empty message;
+ * plx_datagram_read takes it apart. What does not fit is cut, as MSG_TRUNC and MSG_CTRUNC tell.
+ * -ENOBUFS: as plx_op_recv_group. Shapes: for sockets that keep messages apart; `arg` is
+ * MSG_TRUNC, with which TCP would drop what it counts. Ownership: `msg` is borrowed until the
+ * terminal event. Errors at submit: -EINVAL a vector, room for an address beyond sizeof(struct
+ * sockaddr_storage), or rooms that leave no byte of a buffer.
+ * Source: io_uring_prep_recvmsg_multishot(3).
  */
 static inline void plx_op_recvmsg_group(struct plx_op *op, int fd, struct msghdr *msg,
                                         uint16_t group, plx_op_fn fn, void *ctx)

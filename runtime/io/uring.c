@@ -523,12 +523,23 @@ static PLX_COLD bool collect_zero_copy(struct uring *u, const struct io_uring_cq
     return false;
 }
 
+/*
+ * How openat ends whose wait in a worker of the kernel was cut off: with the kernel's own codes for
+ * "start again", 512 to 516. Nothing but a cancel interrupts such a worker.
+ */
+static inline bool was_interrupted(int32_t result)
+{
+    return result <= -512 && result >= -516;
+}
+
 /* Returns how many events it is: 1 or, rarely, 0. */
 static inline uint32_t collect_one(struct uring *u, const struct io_uring_cqe *cqe,
                                    struct plx__completion *out)
 {
     struct plx_op *op = (struct plx_op *)(uintptr_t)cqe->user_data;
     *out = (struct plx__completion){.op = op, .event = {.result = cqe->res}};
+    if (PLX_UNLIKELY(was_interrupted(cqe->res)))
+        out->event.result = -ECANCELED;
     if (takes_from_group(op))
         collect_buffer(u, cqe, op, &out->event);
     else if (PLX_UNLIKELY((op->flags & PLX_ZERO_COPY) != 0) &&

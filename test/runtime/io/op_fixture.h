@@ -51,15 +51,17 @@ void world_cancel(struct world *world, struct seen *seen);
 int world_turn(struct world *world);
 /* Enough turns for whatever is ready to be noticed. */
 void world_settle(struct world *world);
-/* Turns until `done` is true; asserts that this takes less than ten seconds. */
-#define WORLD_UNTIL(world, done)                                                                   \
+#define WORLD__UNTIL(world, done, turn)                                                            \
     do {                                                                                           \
         uint64_t world_deadline = plx_reactor_now_ns((world)->reactor) + 10000000000u;             \
         while (!(done)) {                                                                          \
             assert_true(plx_reactor_now_ns((world)->reactor) < world_deadline);                    \
-            world_turn(world);                                                                     \
+            turn;                                                                                  \
         }                                                                                          \
     } while (0)
+
+/* Turns until `done` is true; asserts that this takes less than ten seconds. */
+#define WORLD_UNTIL(world, done) WORLD__UNTIL(world, done, world_turn(world))
 
 /* Turns until `seen` has ended, and asserts that its one event had `result`. */
 void world_expect(struct world *world, struct seen *seen, int32_t result);
@@ -82,6 +84,8 @@ void world_need_kernel(const struct world *world, const char *what);
 
 /* Runs the cases in every mode that this machine has; what is left out is said. For main. */
 int run_modes(const struct CMUnitTest *cases, size_t count);
+/* The same without the simulated world: for cases with plain calls of their own. */
+int run_kernel_modes(const struct CMUnitTest *cases, size_t count);
 
 /* The modes, ended by one without a name. */
 extern const struct mode modes[];

@@ -44,6 +44,11 @@ void seen_allow(void)
     forbidden = false;
 }
 
+void seen_assert_allowed(void)
+{
+    assert_false(forbidden);
+}
+
 void seen_reset(void)
 {
     terminals_so_far = 0;

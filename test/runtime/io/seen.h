@@ -24,6 +24,8 @@ void seen_note(struct plx_op *op, const struct plx_event *event, void *ctx);
 /* No callback may run between these two; around each submit and cancel. */
 void seen_forbid(void);
 void seen_allow(void);
+/* For callbacks other than seen_note. */
+void seen_assert_allowed(void);
 
 /* Starts the counting of `order` anew. */
 void seen_reset(void);

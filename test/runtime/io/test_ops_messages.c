@@ -484,21 +484,27 @@ static void group_refuses_rooms_that_leave_no_byte(void **state)
     static const struct {
         socklen_t name;
         size_t control;
+        size_t parts;
     } cases[] = {
-        {sizeof(struct sockaddr_storage) + 1, 0},
-        {(socklen_t)-1, 0},
-        {0, BYTES - sizeof(struct plx_datagram_head)},
-        {16, BYTES - sizeof(struct plx_datagram_head) - 16},
-        {0, BYTES + 1},
-        {0, SIZE_MAX},
-        {128, SIZE_MAX - 100},
+        {0, 0, 1},
+        {sizeof(struct sockaddr_storage) + 1, 0, 0},
+        {(socklen_t)-1, 0, 0},
+        {0, BYTES - sizeof(struct plx_datagram_head), 0},
+        {16, BYTES - sizeof(struct plx_datagram_head) - 16, 0},
+        {0, BYTES + 1, 0},
+        {0, SIZE_MAX, 0},
+        {128, SIZE_MAX - 100, 0},
     };
     struct end ends[2];
     uint16_t group;
     make_ends(ends);
     assert_int_equal(plx_group_create(world->reactor, BUFFERS, BYTES, &group), 0);
     for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        struct msghdr rooms = {.msg_namelen = cases[i].name, .msg_controllen = cases[i].control};
+        struct msghdr rooms = {
+            .msg_namelen = cases[i].name,
+            .msg_controllen = cases[i].control,
+            .msg_iovlen = cases[i].parts,
+        };
         struct seen seen = {0};
         plx_op_recvmsg_group(&seen.op, ends[0].fd, &rooms, group, seen_note, &seen);
         assert_int_equal(world_try_submit(world, &seen.op), -EINVAL);
