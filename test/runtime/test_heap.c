@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The loop does not use the system's allocator: this program stands in for it and counts the calls
- * of a million turns with ops, timers, posts and tasks.
+ * of a million turns with ops, timers, posts and tasks, and those of an op of each kind in each
+ * mode.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,10 +16,12 @@
 #include "runtime/sched/await.h"
 #include "runtime/sched/far.h"
 #include "runtime/sched/sync.h"
+#include "test/runtime/io/op_kinds.h"
 #include "test/runtime/rt_fixture.h"
 
-#define TURNS 1000000u
-#define OPS   4u
+#define TURNS  1000000u
+#define OPS    4u
+#define PASSES 3u
 
 static uint64_t heap_calls;
 
@@ -211,11 +214,49 @@ static void loop_on_epoll_makes_no_heap_call(void **state)
     expect_no_heap_calls("reactors=2 backend=epoll");
 }
 
+/* --- ops of all kinds ------------------------------------------------------------------------- */
+
+static void run_life(struct life *life)
+{
+    life_submit(life);
+    if (life->kind->let != NULL)
+        life_let(life);
+    LIFE_UNTIL(life, life->events > 0);
+    life_cancel(life);
+    life_await(life, 1);
+}
+
+static void run_all_kinds(struct world *world)
+{
+    static struct life life;
+    for (const struct kind *kind = kinds; kind->name != NULL; kind++) {
+        if ((kind->traits & KIND_NO_LET) != 0)
+            continue;
+        life_open(&life, kind, world);
+        run_life(&life);
+        life_close(&life);
+    }
+}
+
+static void op_of_any_kind_makes_no_heap_call(void **state)
+{
+    skip_unless_counting();
+    run_all_kinds(*state);
+    uint64_t before = heap_calls;
+    for (unsigned i = 0; i < PASSES; i++)
+        run_all_kinds(*state);
+    assert_int_equal(heap_calls - before, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loop_on_rings_makes_no_heap_call),
         cmocka_unit_test(loop_on_epoll_makes_no_heap_call),
     };
-    return cmocka_run_group_tests_name("heap", tests, NULL, NULL);
+    const struct CMUnitTest kinds_tests[] = {
+        KINDS_CASE(op_of_any_kind_makes_no_heap_call),
+    };
+    int failed = cmocka_run_group_tests_name("heap", tests, NULL, NULL);
+    return failed + run_kernel_modes(kinds_tests, 1);
 }

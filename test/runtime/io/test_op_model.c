@@ -374,9 +374,22 @@ static void closed(struct plx_op *op, const struct plx_event *event, void *ctx)
     open_thing(t);
 }
 
+/* Whether its number was another's, whose close has happened and is not told yet. */
+static bool is_early(const struct model *m, const struct thing *t)
+{
+    for (unsigned i = 0; i < THINGS; i++) {
+        const struct thing *other = &m->things[i];
+        if (other != t && other->fd == t->fd && other->closing)
+            return true;
+    }
+    return false;
+}
+
 static void step_close(struct model *m)
 {
     struct thing *t = &m->things[draw(m, THINGS)];
+    if (is_early(m, t))
+        return;
     struct plx_op again;
     plx_op_close(t->closing ? &again : &t->closer, t->fd, closed, t);
     int rc = world_try_submit(m->world, t->closing ? &again : &t->closer);
@@ -413,6 +426,8 @@ static void compare(const struct model *m)
     assert_int_equal(io->submitted - io->completed, m->flying);
     for (unsigned i = 0; i < THINGS; i++) {
         const struct thing *t = &m->things[i];
+        if (is_early(m, t))
+            continue;
         assert_int_equal(io->fd_uses[t->fd], t->named | (t->closing ? 0x8000u : 0));
     }
 }
