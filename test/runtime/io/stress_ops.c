@@ -537,5 +537,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(streams_through_any_mix_of_ops_keep_every_byte,
                                         stress_set_up, stress_tear_down),
     };
-    return run_modes(cases, sizeof(cases) / sizeof(*cases));
+    return run_kernel_modes(cases, sizeof(cases) / sizeof(*cases));
 }
