@@ -250,17 +250,17 @@ static int check_direct(const struct sim_desc *desc, const struct iovec *iov, si
     uint64_t bits = offset;
     for (size_t i = 0; i < count; i++)
         bits |= (uintptr_t)iov[i].iov_base | iov[i].iov_len;
-    return bits % SIM_SECTOR != 0 ? -EINVAL : 0;
+    return bits % SIM_PAGE != 0 ? -EINVAL : 0;
 }
 
-/* `choice` of `bytes`, in whole sectors where the device moves only those. */
+/* `choice` of `bytes`, in whole pages where the device moves only those. */
 static size_t cut_transfer(struct plx__sim_world *world, const struct sim_desc *desc,
                            enum plx__sim_choice choice, size_t bytes)
 {
     size_t cut = sim_cut(world, choice, bytes);
     if (cut == bytes || (desc->flags & O_DIRECT) == 0)
         return cut;
-    cut -= cut % SIM_SECTOR;
+    cut -= cut % SIM_PAGE;
     return cut != 0 ? cut : bytes;
 }
 
@@ -374,7 +374,6 @@ int plx__sim_fsync(struct plx__sim_world *world, struct sim_desc *desc)
         /* As Linux does: the pages count as clean, so the next fsync has nothing to say of them. */
         for (uint64_t i = 0; i < file->page_count; i++)
             file->pages[i].dirty = false;
-        file->size_dirty = false;
         return -EIO;
     }
     if (file->is_folder)
@@ -433,8 +432,7 @@ static void crash_file(struct plx__sim_world *world, struct sim_file *file)
             tear_page(world, page);
         (void)save_page(page);
     }
-    if (file->bytes != file->safe_bytes &&
-        (!file->size_dirty || sim_chance(world, PLX__SIM_CRASH_SIZE)))
+    if (file->bytes != file->safe_bytes && sim_chance(world, PLX__SIM_CRASH_SIZE))
         file->bytes = file->safe_bytes;
     file->safe_bytes = file->bytes;
     file->size_dirty = false;

@@ -130,6 +130,8 @@ uint32_t plx__sim_world_open_count(const struct plx__sim_world *world);
  * are gone. After all backends were closed.
  */
 void plx__sim_world_crash(struct plx__sim_world *world);
+/* The process has died: descriptors and sockets are gone, files stay as readers saw them. */
+void plx__sim_world_forget(struct plx__sim_world *world);
 /* Makes a file with these bytes, synchronised. 0, -EEXIST, -ENOSPC, -ENOMEM. */
 int plx__sim_file_make(struct plx__sim_world *world, const char *name, const void *data,
                        size_t bytes);

@@ -68,6 +68,12 @@ void plx__sim_world_crash(struct plx__sim_world *world)
     plx__sim_files_crash(world);
 }
 
+void plx__sim_world_forget(struct plx__sim_world *world)
+{
+    PLX_ASSERT(world->backend_count == 0);
+    close_all(world);
+}
+
 void plx__sim_world_enter(struct plx__sim_world *world)
 {
     entered = world;

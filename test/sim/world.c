@@ -67,7 +67,7 @@ static void on_broken(void *ctx, const char *text)
 /* --- beginning -------------------------------------------------------------------------------- */
 
 /* So small that rings fill and pools run dry, in some seeds. */
-static void make_runtime(struct sim_run *run)
+void sim_runtime_open(struct sim_run *run, uint32_t reactors)
 {
     static const char *const entries[] = {"16", "16", "32", "64", "256"};
     static const char *const slots[] = {"8", "8", "16", "256"};
@@ -75,7 +75,7 @@ static void make_runtime(struct sim_run *run)
     char words[160];
     struct plx_settings settings;
     struct plx_runtime_opts opts;
-    run->count = 1 + (uint32_t)sim_random_below(&run->random, SIM_REACTORS_MAX);
+    run->count = reactors;
     snprintf(words, sizeof(words), "reactors=%u ring_entries=%s mesh_slots=%s arena_size=%s",
              run->count, entries[sim_random_below(&run->random, 5)],
              slots[sim_random_below(&run->random, 4)], arenas[sim_random_below(&run->random, 3)]);
@@ -177,7 +177,7 @@ static void poll_one(struct sim_run *run)
     run->idle = work > 0 ? 0 : run->idle + 1;
 }
 
-static void one_step(struct sim_run *run)
+void sim_step(struct sim_run *run)
 {
     run->step++;
     poll_one(run);
@@ -211,7 +211,7 @@ static void drive(struct sim_run *run)
         for (uint32_t i = 0; i < run->workload_count; i++)
             run->workloads[i]->step(run, run->states[i]);
         hog_pool(run);
-        one_step(run);
+        sim_step(run);
         if (sim_fault_strikes(&run->faults, SIM_FAULT_STOP_EARLY)) {
             run->stopped_early = true;
             break;
@@ -255,7 +255,7 @@ static void stop(struct sim_run *run)
         uint64_t last = run->step + DRAIN_STEPS_MAX;
         plx_store_release(&run->runtime->phase, ways[i].phase);
         while (!run->failed && !all_reached(run, (uint32_t)ways[i].reached)) {
-            one_step(run);
+            sim_step(run);
             if (run->step > last)
                 sim_fail(run, "it does not stop: phase %d", (int)ways[i].phase);
         }
@@ -323,8 +323,9 @@ static void close_reactor(struct sim_run *run, uint32_t index)
     plx__reactor_close(&run->runtime->slots[index]);
 }
 
-static void finish(struct sim_run *run)
+void sim_runtime_stop(struct sim_run *run)
 {
+    stop(run);
     for (uint32_t i = 0; i < run->count && !run->failed; i++)
         check_reactor(run, i);
     for (uint32_t i = 0; i < run->workload_count && !run->failed; i++)
@@ -332,50 +333,56 @@ static void finish(struct sim_run *run)
     uint32_t open = plx__sim_world_open_count(run->world);
     if (!run->failed && open != 0)
         sim_fail(run, "%u descriptors are open at the end", open);
-    for (uint32_t i = 0; i < run->count; i++) {
-        if (run->reactors[i] == NULL)
-            continue;
-        if (!run->failed) {
-            close_reactor(run, i);
-            continue;
-        }
-        /* What it still has in flight would be in the way: only its memory goes. */
-        run->reactors[i]->io->ops->close(run->reactors[i]->io);
-        plx_store_release(&run->runtime->slots[i].life, PLX__SLOT_ENDED);
-    }
+    for (uint32_t i = 0; i < run->count && !run->failed; i++)
+        close_reactor(run, i);
+    if (run->failed)
+        return;
     plx_runtime_destroy(run->runtime);
-    if (!run->failed && sim_fault_strikes(&run->faults, SIM_FAULT_CRASH)) {
-        run->crashed = true;
-        plx__sim_world_crash(run->world);
-    }
-    for (uint32_t i = 0; i < run->workload_count; i++)
-        run->workloads[i]->end(run, run->states[i]);
-    plx__sim_world_destroy(run->world);
+    run->runtime = NULL;
 }
 
-bool sim_run_seed(uint64_t seed, FILE *trace, uint64_t *hash, char *why, size_t why_bytes)
+void sim_runtime_kill(struct sim_run *run, bool power)
+{
+    for (uint32_t i = 0; i < run->count && run->runtime != NULL; i++) {
+        /* What it still has in flight would be in the way: only its memory goes. */
+        struct plx__slot *slot = &run->runtime->slots[i];
+        if (plx_load_relaxed(&slot->life) != PLX__SLOT_RUNNING)
+            continue;
+        run->reactors[i]->io->ops->close(run->reactors[i]->io);
+        plx_store_release(&slot->life, PLX__SLOT_ENDED);
+    }
+    plx_runtime_destroy(run->runtime);
+    run->runtime = NULL;
+    if (power)
+        plx__sim_world_crash(run->world);
+    else
+        plx__sim_world_forget(run->world);
+}
+
+struct sim_run *sim_run_begin(uint64_t seed, FILE *trace)
 {
     struct sim_run *run = calloc(1, sizeof(*run));
     if (run == NULL)
-        return false;
+        return NULL;
     run->seed = seed;
     run->trace = trace;
     run->random.state = seed * 0x9e3779b97f4a7c15u + 7;
     sim_faults_init(&run->faults, seed);
     const struct plx__sim_hooks hooks = {
         .choose = on_choose, .seen = on_seen, .broken = on_broken, .ctx = run};
-    if (plx__sim_world_create(&hooks, &run->world) != 0) {
-        free(run);
-        return false;
-    }
-    make_runtime(run);
-    if (!run->failed)
-        begin_workloads(run);
-    if (!run->failed)
-        drive(run);
-    if (!run->failed)
-        stop(run);
-    finish(run);
+    if (plx__sim_world_create(&hooks, &run->world) == 0)
+        return run;
+    free(run);
+    return NULL;
+}
+
+bool sim_run_end(struct sim_run *run, uint64_t *hash, char *why, size_t why_bytes)
+{
+    if (run->runtime != NULL)
+        sim_runtime_kill(run, false);
+    for (uint32_t i = 0; i < run->workload_count; i++)
+        run->workloads[i]->end(run, run->states[i]);
+    plx__sim_world_destroy(run->world);
     mix(run, run->step);
     if (hash != NULL)
         *hash = run->hash;
@@ -383,4 +390,23 @@ bool sim_run_seed(uint64_t seed, FILE *trace, uint64_t *hash, char *why, size_t 
     bool well = !run->failed;
     free(run);
     return well;
+}
+
+bool sim_run_seed(uint64_t seed, FILE *trace, uint64_t *hash, char *why, size_t why_bytes)
+{
+    struct sim_run *run = sim_run_begin(seed, trace);
+    if (run == NULL)
+        return false;
+    sim_runtime_open(run, 1 + (uint32_t)sim_random_below(&run->random, SIM_REACTORS_MAX));
+    if (!run->failed)
+        begin_workloads(run);
+    if (!run->failed)
+        drive(run);
+    if (!run->failed)
+        sim_runtime_stop(run);
+    if (!run->failed && sim_fault_strikes(&run->faults, SIM_FAULT_CRASH)) {
+        run->crashed = true;
+        plx__sim_world_crash(run->world);
+    }
+    return sim_run_end(run, hash, why, why_bytes);
 }

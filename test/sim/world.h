@@ -68,6 +68,22 @@ struct sim_run {
     char why[256];
 };
 
+/* A run's parts, for runs of another shape than sim_run_seed's. */
+
+/* An empty world, with the seed's faults. NULL: no memory. */
+struct sim_run *sim_run_begin(uint64_t seed, FILE *trace);
+/* A runtime and its reactors in it; may fail the run. */
+void sim_runtime_open(struct sim_run *run, uint32_t reactors);
+/* One turn of one reactor, and time. */
+void sim_step(struct sim_run *run);
+/* Stops all reactors, phase by phase, checks them, and takes the runtime down. */
+void sim_runtime_stop(struct sim_run *run);
+/* The process dies: everything of the runtime is gone at once, and every descriptor; with `power`
+ * lost, what was not synchronised too. */
+void sim_runtime_kill(struct sim_run *run, bool power);
+/* The world ends. Returns whether the run was well; `why` and `hash` as of sim_run_seed. */
+bool sim_run_end(struct sim_run *run, uint64_t *hash, char *why, size_t why_bytes);
+
 /* Runs one seed. `hash` (NULL allowed) gets that of all that happened. Returns whether it is well;
  * otherwise `why`, of `why_bytes`, says what is wrong. */
 bool sim_run_seed(uint64_t seed, FILE *trace, uint64_t *hash, char *why, size_t why_bytes);
