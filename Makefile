@@ -29,8 +29,9 @@ SOMAJOR  := $(call version_part,MAJOR)
 VERSION  := $(SOMAJOR).$(call version_part,MINOR).$(call version_part,PATCH)
 
 # Beside the stress_* programs, what `make tsan` runs: tests in which several threads share memory.
-TSAN_TESTS := test_call test_cells test_epoll_files test_far test_mesh test_port test_reactor_pool \
-              test_remote test_runtime test_runtime_stop test_sleep test_task test_workers
+TSAN_TESTS := test_call test_cells test_epoll_files test_far test_mesh test_op_model test_op_stop \
+              test_port test_reactor_pool test_remote test_runtime test_runtime_stop test_sleep \
+              test_task test_workers
 
 Q := $(if $(V),,@)
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
