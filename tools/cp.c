@@ -359,7 +359,11 @@ static int take_settings(const struct plx_cp_request *request, struct plx_settin
     if (status >= 0)
         return status;
     snprintf(bytes, sizeof(bytes), "%" PRIu64, plx_cp_arena_bytes(request));
-    if (plx_settings_set(settings, "arena_size", bytes, &diag) == 0)
+    /* What it waits for is a device, far slower than waking up. */
+    int rc = plx_settings_set(settings, "idle", "block", &diag);
+    if (rc == 0)
+        rc = plx_settings_set(settings, "arena_size", bytes, &diag);
+    if (rc == 0)
         return -1;
     plx_cli_diag(PLX_CP_NAME, &diag);
     return PLX_EXIT_USAGE;

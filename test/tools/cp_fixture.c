@@ -239,7 +239,7 @@ void cp_expect_bad(const char *text)
 bool cp_has_backend(const char *setting)
 {
     cp_write("probe", 1, 1);
-    cp_line(CP_LIGHT "%s pollux cp @/probe @/probe.copy", setting);
+    cp_line("%s pollux cp @/probe @/probe.copy", setting);
     if (cp_run.status == 0)
         return true;
     print_message("skipped: not with %s: %s", setting, cp_run.err);

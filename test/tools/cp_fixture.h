@@ -13,9 +13,6 @@
 
 #include "test/tools/run_pollux.h"
 
-/* Idle reactors yield, as there may be fewer CPUs than threads that spin. */
-#define CP_LIGHT "POLLUX_IDLE=yield "
-
 /* The run of the case; one at a time, and too large for a stack. */
 extern struct plx_run cp_run;
 

@@ -23,7 +23,7 @@
 #include "test/tools/cp_fixture.h"
 
 /* Slow enough for something to happen meanwhile: a block of 4 KiB at a time. */
-#define SLOWLY     CP_LIGHT "pollux cp --fill-holes --depth 1 --block 4K @/a @/b"
+#define SLOWLY     "pollux cp --fill-holes --depth 1 --block 4K @/a @/b"
 #define SLOW_BYTES (64 << 20)
 
 /* The target of every case, which must stay as it is: "b" is a copy of "before". */
@@ -45,7 +45,7 @@ static void source_missing_is_named(void **state)
 {
     (void)state;
     write_target();
-    cp_line(CP_LIGHT "pollux cp @/nowhere @/b");
+    cp_line("pollux cp @/nowhere @/b");
     expect_refused("/nowhere: No such file or directory");
 }
 
@@ -55,11 +55,11 @@ static void source_of_another_kind_is_named(void **state)
     write_target();
     assert_int_equal(mkdir(cp_path("d"), 0755), 0);
     assert_int_equal(mkfifo(cp_path("f"), 0644), 0);
-    cp_line(CP_LIGHT "pollux cp @/d @/b");
+    cp_line("pollux cp @/d @/b");
     expect_refused("/d: it is a directory");
-    cp_line(CP_LIGHT "pollux cp @/f @/b");
+    cp_line("pollux cp @/f @/b");
     expect_refused("/f: it is a FIFO");
-    cp_line(CP_LIGHT "pollux cp /dev/zero @/b");
+    cp_line("pollux cp /dev/zero @/b");
     expect_refused("/dev/zero: it is a character device");
 }
 
@@ -72,7 +72,7 @@ static void source_unreadable_is_named(void **state)
     cp_write("a", 10, 1);
     assert_int_equal(chmod(cp_path("a"), 0600), 0);
     assert_int_equal(chmod(cp_path("b"), 0666), 0);
-    cp_line(CP_LIGHT CP_NOBODY "%s cp @/a @/b", plx_run_binary());
+    cp_line(CP_NOBODY "%s cp @/a @/b", plx_run_binary());
     expect_refused("/a: Permission denied");
 }
 
@@ -123,7 +123,7 @@ static void target_that_is_the_source_is_refused(void **state)
     static const char *const pairs[] = {"@/b @/b",   "@/b @/hard",   "@/b @/soft", "@/soft @/b",
                                         "@/b @/./b", "@/b @/here/b", "@/b @"};
     for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
-        cp_line(CP_LIGHT "pollux cp %s", pairs[i]);
+        cp_line("pollux cp %s", pairs[i]);
         expect_refused("are the same file");
     }
 }
@@ -134,12 +134,12 @@ static void target_of_another_kind_is_named(void **state)
     write_target();
     assert_int_equal(mkfifo(cp_path("f"), 0666), 0);
     assert_int_equal(symlink("nowhere", cp_path("dangling")), 0);
-    cp_line(CP_LIGHT "pollux cp @/b @/f");
+    cp_line("pollux cp @/b @/f");
     expect_refused("/f: it is a FIFO");
-    cp_line(CP_LIGHT "pollux cp @/b @/dangling");
+    cp_line("pollux cp @/b @/dangling");
     expect_refused("/dangling: it is a dangling symbolic link");
     assert_false(cp_exists("nowhere"));
-    cp_line(CP_LIGHT "pollux cp @/b /dev/null");
+    cp_line("pollux cp @/b /dev/null");
     expect_refused("/dev/null: it is a character device");
 }
 
@@ -147,11 +147,11 @@ static void target_in_no_directory_is_named(void **state)
 {
     (void)state;
     write_target();
-    cp_line(CP_LIGHT "pollux cp @/b @/nowhere/c");
+    cp_line("pollux cp @/b @/nowhere/c");
     expect_refused("/nowhere/: the directory of the target: No such file or directory");
-    cp_line(CP_LIGHT "pollux cp @/b @/nowhere/");
+    cp_line("pollux cp @/b @/nowhere/");
     expect_refused("/nowhere/: there is no such directory");
-    cp_line(CP_LIGHT "pollux cp @/b @/before/c");
+    cp_line("pollux cp @/b @/before/c");
     expect_refused("/before/c: Not a directory");
 }
 
@@ -162,11 +162,11 @@ static void target_with_too_long_a_name_is_named(void **state)
     write_target();
     memset(name, 'n', sizeof(name));
     name[256] = '\0';
-    cp_line(CP_LIGHT "pollux cp @/b @/%s", name);
+    cp_line("pollux cp @/b @/%s", name);
     expect_refused("File name too long");
     /* The longest that there may be. */
     name[255] = '\0';
-    cp_line(CP_LIGHT "pollux cp @/b @/%s", name);
+    cp_line("pollux cp @/b @/%s", name);
     cp_expect_good();
     cp_expect_same("b", name);
 }
@@ -179,10 +179,10 @@ static void target_read_only_is_named(void **state)
     write_target();
     cp_write("a", 10, 1);
     assert_int_equal(chmod(cp_path("a"), 0644), 0);
-    cp_line(CP_LIGHT CP_NOBODY "%s cp @/a @/b", plx_run_binary());
+    cp_line(CP_NOBODY "%s cp @/a @/b", plx_run_binary());
     expect_refused("/b: it may not be written: Permission denied");
     assert_int_equal(mkdir(cp_path("d"), 0755), 0);
-    cp_line(CP_LIGHT CP_NOBODY "%s cp @/a @/d", plx_run_binary());
+    cp_line(CP_NOBODY "%s cp @/a @/d", plx_run_binary());
     cp_expect_bad("/d/: making a file there: Permission denied");
     assert_false(cp_exists("d/a"));
 }
@@ -201,7 +201,7 @@ static void device_without_room_is_refused(void **state)
              "mount -t tmpfs -o size=1M none %s && cd %s && echo old > b && echo mounted && "
              "{ %s/%s cp %s b; echo status $?; cat b; ls -A; }",
              cp_path("small"), cp_path("small"), here, plx_run_binary(), cp_path("a"));
-    const char *const words[] = {"POLLUX_IDLE=yield", "unshare", "-rm", "sh", "-c", command, NULL};
+    const char *const words[] = {"unshare", "-rm", "sh", "-c", command, NULL};
     plx_run_begin(&cp_run, words, NULL);
     plx_run_end(&cp_run);
     if (strstr(cp_run.out, "mounted") == NULL) {
@@ -216,7 +216,7 @@ static void limit_of_file_size_is_refused(void **state)
     (void)state;
     write_target();
     cp_write("a", 4 << 20, 1);
-    cp_line(CP_LIGHT "prlimit --fsize=1000000 %s cp @/a @/b", plx_run_binary());
+    cp_line("prlimit --fsize=1000000 %s cp @/a @/b", plx_run_binary());
     expect_refused("/b: making room for it: File too large");
 }
 
@@ -229,7 +229,7 @@ static void direct_required_where_there_is_none_is_refused(void **state)
     snprintf(command, sizeof(command),
              "mount -t tmpfs none %s && echo mounted && %s cp --direct require %s %s",
              cp_path("small"), plx_run_binary(), cp_path("a"), cp_path("small"));
-    const char *const words[] = {"POLLUX_IDLE=yield", "unshare", "-rm", "sh", "-c", command, NULL};
+    const char *const words[] = {"unshare", "-rm", "sh", "-c", command, NULL};
     plx_run_begin(&cp_run, words, NULL);
     plx_run_end(&cp_run);
     if (strstr(cp_run.out, "mounted") == NULL) {
@@ -244,9 +244,9 @@ static void arena_too_small_is_named(void **state)
     (void)state;
     write_target();
     cp_write("a", 100, 1);
-    cp_line(CP_LIGHT "POLLUX_ARENA_SIZE=4M pollux cp @/a @/b");
+    cp_line("POLLUX_ARENA_SIZE=4M pollux cp @/a @/b");
     expect_refused("POLLUX_ARENA_SIZE");
-    cp_line(CP_LIGHT "POLLUX_ARENA_SIZE=8M pollux cp --method ring @/a @/b");
+    cp_line("POLLUX_ARENA_SIZE=8M pollux cp --method ring @/a @/b");
     expect_refused("POLLUX_ARENA_SIZE");
 }
 
@@ -292,7 +292,7 @@ static const char *self(void)
 
 static void copy_denied(const char *settings, int code, const char *numbers)
 {
-    cp_line(CP_LIGHT "%s %s --deny %d %s %s cp --quiet @/a @/b", settings, self(), code, numbers,
+    cp_line("%s %s --deny %d %s %s cp --quiet @/a @/b", settings, self(), code, numbers,
             plx_run_binary());
 }
 
