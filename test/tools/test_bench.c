@@ -178,13 +178,18 @@ static void json_of_queues_and_mesh_keeps_the_contract(void **state)
 static void json_of_rings_tcp_and_timers_keeps_the_contract(void **state)
 {
     (void)state;
-    json_t *root = run_json("pollux bench uring tcp timer --quick --rounds 1 --json -");
+    json_t *root = run_json("pollux bench uring tcp task timer --quick --rounds 1 --json -");
     assert_non_null(find_row(root, "uring", "publish_1", "pollux"));
     assert_non_null(find_row(root, "uring", "idle_turn", "liburing"));
     assert_non_null(find_row(root, "uring", "nop_defer", "liburing"));
     assert_non_null(find_row(root, "tcp", "rtt_64B", "pollux"));
     assert_non_null(find_row(root, "tcp", "rtt_64B", "raw"));
     assert_non_null(find_row(root, "tcp", "rate_300", "epoll"));
+    assert_non_null(find_row(root, "task", "switch", "ucontext"));
+    assert_non_null(find_row(root, "task", "spawn_exit", "pollux"));
+    assert_non_null(find_row(root, "task", "yield", "pollux"));
+    assert_non_null(find_row(root, "task", "spawn_join", "pollux"));
+    assert_non_null(find_row(root, "task", "should_yield", "raw"));
     assert_non_null(find_row(root, "timer", "arm_disarm_1M", "pollux"));
     assert_non_null(find_row(root, "timer", "expire_64", "raw"));
     assert_non_null(find_row(root, "timer", "clock", "raw"));
@@ -522,8 +527,8 @@ static void help_names_every_benchmark(void **state)
     (void)state;
     plx_run_line(&run, "pollux bench --help");
     plx_run_expect(&run, 0, "examples\n", NULL);
-    static const char *const names[] = {"  c2c ",  "  ring ", "  mesh ",  "  uring ", "  tcp ",
-                                        "  pool ", "  mem ",  "  timer ", "  file "};
+    static const char *const names[] = {"  c2c ",  "  ring ", "  mesh ", "  uring ", "  tcp ",
+                                        "  pool ", "  mem ",  "  task ", "  timer ", "  file "};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         assert_non_null(strstr(run.out, names[i]));
     assert_string_equal(run.err, "");

@@ -30,6 +30,7 @@ static const struct entry entries[] = {
     {"tcp", {plx_bench_tcp, plx_bench_tcp_rate}},
     {"pool", {plx_bench_pool, plx_bench_bytes}},
     {"mem", {plx_bench_mem, NULL}},
+    {"task", {plx_bench_task, NULL}},
     {"timer", {plx_bench_timer, NULL}},
     {"file", {plx_bench_file, NULL}},
 };
@@ -60,6 +61,7 @@ static const char details[] =
     "  tcp    echo over loopback: round trip, and rate with 1, 50, 300 connections\n"
     "  pool   buffers taken and given back, beside malloc, mimalloc and jemalloc\n"
     "  mem    latency and bandwidth, by node of the core and of the memory\n"
+    "  task   switching, beginning, ending, yielding, beside fcontext and ucontext\n"
     "  timer  arming, disarming, firing beside a heap and libuv; reading the clock\n"
     "  file   reads at random places, beside fio; copies, beside cp and dd\n"
     "  all    each of them\n\n"

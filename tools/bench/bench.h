@@ -230,6 +230,7 @@ int plx_bench_uring(struct plx_bench *bench);
 int plx_bench_tcp(struct plx_bench *bench);
 int plx_bench_tcp_rate(struct plx_bench *bench);
 int plx_bench_mem(struct plx_bench *bench);
+int plx_bench_task(struct plx_bench *bench);
 int plx_bench_timer(struct plx_bench *bench);
 int plx_bench_pool(struct plx_bench *bench);
 int plx_bench_bytes(struct plx_bench *bench);

@@ -46,6 +46,8 @@ const struct plx_bench_budget plx_bench_budgets[] = {
     {"pool", "held64_64K", "pollux", "malloc", 0.50},
     {"pool", "held64_64K", "pollux", "mimalloc", 0.50},
     {"pool", "held64_64K", "pollux", "jemalloc", 0.50},
+    {"task", "switch", "pollux", "fcontext", 1.50},
+    {"task", "spawn_exit", "pollux", NULL, 60},
     {"timer", "arm_disarm_0", "pollux", NULL, 20},
     {"timer", "arm_disarm_1K", "pollux", NULL, 20},
     {"timer", "arm_disarm_1M", "pollux", NULL, 20},
