@@ -26,11 +26,13 @@
 
 static struct plx_run run;
 
-static const char *const keys[] = {"bench", "case",  "subject", "unit",   "better",  "n",   "min",
-                                   "p50",   "p90",   "p99",     "p999",   "p9999",   "max", "mean",
-                                   "cpu_a", "cpu_b", "node_a",  "node_b", "mem_node"};
+static const char *const keys[] = {"bench",    "case",   "subject", "unit",  "better", "n",
+                                   "min",      "p50",    "p90",     "p99",   "p999",   "p9999",
+                                   "max",      "mean",   "cpu_a",   "cpu_b", "node_a", "node_b",
+                                   "mem_node", "ci_low", "ci_high", "rounds"};
 
-#define KEY_COUNT (sizeof(keys) / sizeof(keys[0]))
+#define KEY_COUNT   (sizeof(keys) / sizeof(keys[0]))
+#define PLACE_COUNT 19 /* of them, up to the last of the places */
 
 static uint32_t allowed_cpus(int *first)
 {
@@ -88,7 +90,7 @@ static void check_no_figures(const json_t *row)
 
 static void check_row(const json_t *row)
 {
-    assert_int_equal(json_object_size(row), KEY_COUNT);
+    assert_int_equal(json_object_size(row), KEY_COUNT + 1);
     for (size_t i = 0; i < KEY_COUNT; i++)
         assert_non_null(json_object_get(row, keys[i]));
     const char *unit = text_of(row, "unit");
@@ -96,10 +98,12 @@ static void check_row(const json_t *row)
     assert_true(rate || strcmp(unit, "ns") == 0);
     assert_string_equal(text_of(row, "better"), rate ? "higher" : "lower");
     assert_true(text_of(row, "subject")[0] != '\0');
-    for (size_t i = 14; i < KEY_COUNT; i++) {
+    for (size_t i = 14; i < PLACE_COUNT; i++) {
         json_t *value = json_object_get(row, keys[i]);
         assert_true(json_is_null(value) || json_integer_value(value) >= 0);
     }
+    assert_int_equal(json_array_size(json_object_get(row, "round_p50")), number_of(row, "rounds"));
+    assert_int_equal(json_is_null(json_object_get(row, "ci_low")), number_of(row, "rounds") < 6);
     if (json_is_null(json_object_get(row, "p50")))
         check_no_figures(row);
     else

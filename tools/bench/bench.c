@@ -372,7 +372,7 @@ static void clean(struct plx_bench *bench)
     free(bench->guard_samples);
     plx_plan_destroy(bench->plan);
     plx_machine_destroy(bench->machine);
-    free(bench->rows);
+    plx_bench_rows_fini(bench);
 }
 
 /* --- running --------------------------------------------------------------------------------- */

@@ -11,13 +11,26 @@
 
 #include "alloc/arena.h"
 #include "tools/bench/bench.h"
+#include "tools/bench/interval.h"
 
 #define PLX_BENCH_ARENAS_MAX 64
 #define PLX_BENCH_PEERS_MAX  8
 
 /* --- rows ------------------------------------------------------------------------------------ */
 
-/* A row of the results. Numbers that do not apply are -1 (cores, nodes); figures go with `has`. */
+/* A point of a distribution: so many samples, that part of all, are at most `value`. */
+struct plx_bench_point {
+    double value;
+    double part; /* 0 to 1 */
+    uint64_t count;
+};
+
+#define PLX_BENCH_POINTS_MAX 256u
+
+/*
+ * A row of the results. Numbers that do not apply are -1 (cores, nodes); figures go with `has`, and
+ * one of them that is not known is NAN. The frame owns `rounds` and `points`.
+ */
 struct plx_bench_row {
     const char *bench;
     const char *case_name;
@@ -31,7 +44,14 @@ struct plx_bench_row {
     int cpu_a, cpu_b, node_a, node_b, mem_node;
     uint32_t slices;    /* that were run */
     uint32_t discarded; /* of them */
-    char why[200];      /* no figures: the reason */
+    /* The medians of the slices that the figures are made of, and the interval of their median. */
+    struct plx_bench_rounds rounds;
+    double ci_low, ci_high;
+    /* The distribution of all samples in steps that become finer towards its end; may be empty. */
+    struct plx_bench_point *points;
+    uint32_t point_count;
+    double deviation;
+    char why[200]; /* no figures: the reason */
 };
 
 /* What a figure is held to: p50 of `subject`, or its ratio to that of `peer`, is at most `limit`.
@@ -70,7 +90,7 @@ struct plx_bench {
     bool quick;
     const char *dir;     /* where files are measured; NULL: nobody said */
     uint64_t file_bytes; /* how large a file; 0: nobody said */
-    uint32_t rounds; /* 0: as each case says */
+    uint32_t rounds;     /* 0: as each case says */
     uint64_t seed;
     uint64_t random;
     int cpu_a;
@@ -118,8 +138,17 @@ double plx_bench_ns_per_tick(const struct plx_bench *bench);
 /* Ends what plx_bench_memory gave. */
 void plx_bench_memory_fini(struct plx_bench *bench);
 
-/* report.c. `first` is the first row of the case, which ends with the rows so far. */
+/* rows.c. Frees what rows own. */
+void plx_bench_rows_fini(struct plx_bench *bench);
+/*
+ * Fills the distribution of a row from its samples, and the interval from its round medians, which
+ * are copied; both in ticks or whatever `scale` makes the row's unit of. Returns 0, or -ENOMEM.
+ */
+int plx_bench_row_spread(struct plx_bench_row *row, const struct plx_histogram *samples,
+                         const struct plx_bench_rounds *rounds, double scale) PLX_MUST_CHECK;
 struct plx_bench_row *plx_bench_row_add(struct plx_bench *bench);
+
+/* report.c. `first` is the first row of the case, which ends with the rows so far. */
 void plx_bench_print_case(const struct plx_bench *bench, uint32_t first);
 void plx_bench_print_end(const struct plx_bench *bench);
 int plx_bench_write_json(const struct plx_bench *bench, FILE *stream);

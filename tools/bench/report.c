@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Rows as tables for a person, as JSON and CSV for a program. */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,21 +9,6 @@
 #include "tools/cli.h"
 
 #define SCHEMA 1
-
-struct plx_bench_row *plx_bench_row_add(struct plx_bench *bench)
-{
-    if (bench->row_count == bench->row_room) {
-        uint32_t room = bench->row_room != 0 ? 2 * bench->row_room : 64;
-        struct plx_bench_row *rows = realloc(bench->rows, room * sizeof(*rows));
-        if (rows == NULL)
-            return NULL;
-        bench->rows = rows;
-        bench->row_room = room;
-    }
-    struct plx_bench_row *row = &bench->rows[bench->row_count++];
-    memset(row, 0, sizeof(*row));
-    return row;
-}
 
 static const char *unit_text(const struct plx_bench_row *row)
 {
@@ -217,7 +203,7 @@ void plx_bench_print_end(const struct plx_bench *bench)
 
 static json_t *real_or_null(const struct plx_bench_row *row, double value)
 {
-    return row->has ? json_real(value) : json_null();
+    return row->has && isfinite(value) ? json_real(value) : json_null();
 }
 
 static json_t *number_or_null(int value)
@@ -247,6 +233,13 @@ static json_t *row_json(const struct plx_bench_row *row)
     json_object_set_new(object, "node_a", number_or_null(row->node_a));
     json_object_set_new(object, "node_b", number_or_null(row->node_b));
     json_object_set_new(object, "mem_node", number_or_null(row->mem_node));
+    json_object_set_new(object, "ci_low", real_or_null(row, row->ci_low));
+    json_object_set_new(object, "ci_high", real_or_null(row, row->ci_high));
+    json_object_set_new(object, "rounds", json_integer(row->rounds.count));
+    json_t *rounds = json_array();
+    for (uint32_t i = 0; i < row->rounds.count; i++)
+        json_array_append_new(rounds, json_real(row->rounds.p50[i]));
+    json_object_set_new(object, "round_p50", rounds);
     return object;
 }
 
@@ -345,27 +338,39 @@ static void csv_core(FILE *stream, int value)
         fputc(',', stream);
 }
 
+static void csv_real(FILE *stream, const struct plx_bench_row *row, double value)
+{
+    if (row->has && isfinite(value))
+        fprintf(stream, ",%.6g", value);
+    else
+        fputc(',', stream);
+}
+
 int plx_bench_write_csv(const struct plx_bench *bench, FILE *stream)
 {
     fputs("bench,case,subject,unit,better,n,min,p50,p90,p99,p999,p9999,max,mean,cpu_a,cpu_b,"
-          "node_a,node_b,mem_node\n",
+          "node_a,node_b,mem_node,ci_low,ci_high,rounds\n",
           stream);
     for (uint32_t i = 0; i < bench->row_count; i++) {
         const struct plx_bench_row *row = &bench->rows[i];
         fprintf(stream, "%s,%s,%s,%s,%s", row->bench, row->case_name, row->subject, unit_text(row),
                 better_text(row));
+        const double figures[] = {row->min,  row->p50,   row->p90, row->p99,
+                                  row->p999, row->p9999, row->max, row->mean};
         if (row->has)
-            fprintf(stream, ",%llu,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g",
-                    (unsigned long long)row->n, row->min, row->p50, row->p90, row->p99, row->p999,
-                    row->p9999, row->max, row->mean);
+            fprintf(stream, ",%llu", (unsigned long long)row->n);
         else
-            fputs(",,,,,,,,,", stream);
+            fputc(',', stream);
+        for (size_t j = 0; j < sizeof(figures) / sizeof(figures[0]); j++)
+            csv_real(stream, row, figures[j]);
         csv_core(stream, row->cpu_a);
         csv_core(stream, row->cpu_b);
         csv_core(stream, row->node_a);
         csv_core(stream, row->node_b);
         csv_core(stream, row->mem_node);
-        fputc('\n', stream);
+        csv_real(stream, row, row->ci_low);
+        csv_real(stream, row, row->ci_high);
+        fprintf(stream, ",%u\n", row->rounds.count);
     }
     return fflush(stream) == 0 && ferror(stream) == 0 ? 0 : -EIO;
 }

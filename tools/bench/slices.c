@@ -33,7 +33,10 @@ struct track {
     struct plx_histogram *spare; /* of slices in which others ran, for when there are no better */
     struct plx_histogram *round; /* of this round, until that is known to be good */
     struct plx_histogram *cpu;   /* of kept slices: ticks of processor time an operation */
-    uint64_t round_cpu;          /* of this round */
+    struct plx_bench_rounds kept_rounds; /* the median of each slice in `kept` */
+    struct plx_bench_rounds spare_rounds;
+    struct plx_bench_rounds cpu_rounds;
+    uint64_t round_cpu; /* of this round */
     int cpu_a;
     int cpu_b;
     uint32_t slices;
@@ -251,6 +254,17 @@ static uint64_t stolen(const struct plx_bench *bench, const struct plx_bench_cas
     return sum;
 }
 
+/* Merges the round's samples, and keeps their median. */
+static void keep_samples(struct track *track, struct plx_histogram *into,
+                         struct plx_bench_rounds *rounds)
+{
+    plx_histogram_merge(into, track->round);
+    if (plx_histogram_count(track->round) == 0)
+        return;
+    if (plx_bench_rounds_add(rounds, (double)plx_histogram_percentile(track->round, 50)) != 0)
+        track->rc = plx_diag_set(&track->diag, -ENOMEM, "rounds", "out of memory");
+}
+
 static void keep_round(struct plx_bench *bench, struct track *tracks, uint32_t count, bool spoiled)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -263,12 +277,14 @@ static void keep_round(struct plx_bench *bench, struct track *tracks, uint32_t c
         } else if (track->busy) {
             track->discarded++;
             bench->discarded_busy++;
-            plx_histogram_merge(track->spare, track->round);
+            keep_samples(track, track->spare, &track->spare_rounds);
         } else {
             track->good++;
-            plx_histogram_merge(track->kept, track->round);
-            if (track->round_cpu != 0)
+            keep_samples(track, track->kept, &track->kept_rounds);
+            if (track->round_cpu != 0 && track->rc == 0) {
                 plx_histogram_record(track->cpu, track->round_cpu);
+                track->rc = plx_bench_rounds_add(&track->cpu_rounds, (double)track->round_cpu);
+            }
         }
         plx_histogram_reset(track->round);
         track->in_round = 0;
@@ -305,8 +321,8 @@ static int node_of(const struct plx_bench *bench, int cpu)
     return found != NULL ? (int)found->node : -1;
 }
 
-static void fill_figures(const struct plx_bench *bench, struct plx_bench_row *row,
-                         const struct plx_histogram *kept)
+static int fill_figures(const struct plx_bench *bench, struct plx_bench_row *row,
+                        const struct plx_histogram *kept, const struct plx_bench_rounds *rounds)
 {
     double scale = plx_bench_ns_per_tick(bench) / (double)row->block;
     if (row->unit != PLX_BENCH_NS)
@@ -321,6 +337,7 @@ static void fill_figures(const struct plx_bench *bench, struct plx_bench_row *ro
     row->p99 = scale * (double)plx_histogram_percentile(kept, 99);
     row->p999 = scale * (double)plx_histogram_percentile(kept, 99.9);
     row->p9999 = scale * (double)plx_histogram_percentile(kept, 99.99);
+    return plx_bench_row_spread(row, kept, rounds, scale);
 }
 
 static int add_row(struct plx_bench *bench, const struct plx_bench_case *what,
@@ -350,10 +367,10 @@ static int add_row(struct plx_bench *bench, const struct plx_bench_case *what,
     } else if (track->rc != 0) {
         snprintf(row->why, sizeof(row->why), "failed: %.180s", track->diag.text);
     } else if (plx_histogram_count(track->kept) != 0) {
-        fill_figures(bench, row, track->kept);
+        return fill_figures(bench, row, track->kept, &track->kept_rounds);
     } else if (plx_histogram_count(track->spare) != 0) {
-        fill_figures(bench, row, track->spare);
         bench->rows_busy++;
+        return fill_figures(bench, row, track->spare, &track->spare_rounds);
     } else {
         /* Told on the console with the numbers, at the end. */
         snprintf(row->why, sizeof(row->why), "all %u slices were discarded", track->slices);
@@ -388,6 +405,9 @@ static int add_cpu_rows(struct plx_bench *bench, const struct plx_bench_case *wh
         struct plx_histogram *kept = tracks[i].kept;
         tracks[i].kept = tracks[i].cpu;
         tracks[i].cpu = kept;
+        struct plx_bench_rounds rounds = tracks[i].kept_rounds;
+        tracks[i].kept_rounds = tracks[i].cpu_rounds;
+        tracks[i].cpu_rounds = rounds;
     }
     return add_rows(bench, &cpu, tracks, count);
 }
@@ -458,6 +478,9 @@ int plx_bench_measure(struct plx_bench *bench, const struct plx_bench_case *what
         free(tracks[i].spare);
         free(tracks[i].round);
         free(tracks[i].cpu);
+        plx_bench_rounds_fini(&tracks[i].kept_rounds);
+        plx_bench_rounds_fini(&tracks[i].spare_rounds);
+        plx_bench_rounds_fini(&tracks[i].cpu_rounds);
     }
     free(tracks);
     return rc;

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/* The rows: their memory, and what is kept of how their samples spread. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/bench/frame.h"
+
+/* HdrHistogram's choice: so many points on the way to each next halving of what lies beyond. */
+#define POINTS_PER_HALF 5.0
+
+struct plx_bench_row *plx_bench_row_add(struct plx_bench *bench)
+{
+    if (bench->row_count == bench->row_room) {
+        uint32_t room = bench->row_room != 0 ? 2 * bench->row_room : 64;
+        struct plx_bench_row *rows = realloc(bench->rows, room * sizeof(*rows));
+        if (rows == NULL)
+            return NULL;
+        bench->rows = rows;
+        bench->row_room = room;
+    }
+    struct plx_bench_row *row = &bench->rows[bench->row_count++];
+    memset(row, 0, sizeof(*row));
+    row->ci_low = NAN;
+    row->ci_high = NAN;
+    return row;
+}
+
+void plx_bench_rows_fini(struct plx_bench *bench)
+{
+    for (uint32_t i = 0; i < bench->row_count; i++) {
+        plx_bench_rounds_fini(&bench->rows[i].rounds);
+        free(bench->rows[i].points);
+    }
+    free(bench->rows);
+    bench->rows = NULL;
+    bench->row_count = 0;
+    bench->row_room = 0;
+}
+
+/* The greatest value of a bucket. */
+static uint64_t highest_of(size_t bucket)
+{
+    uint64_t doubling = UINT64_C(1) << PLX_HISTOGRAM_BITS;
+    if (bucket < 2 * doubling)
+        return bucket;
+    unsigned shift = (unsigned)(bucket >> PLX_HISTOGRAM_BITS) - 1;
+    uint64_t lead = (bucket & (doubling - 1)) + doubling;
+    return ((lead + 1) << shift) - 1;
+}
+
+/* The percentage after `percent` at which a point is due. */
+static double next_percent(double percent)
+{
+    double halvings = floor(log2(100 / (100 - percent))) + 1;
+    return percent + 100 / (POINTS_PER_HALF * pow(2, halvings));
+}
+
+static void walk(struct plx_bench_row *row, const struct plx_histogram *samples, double scale)
+{
+    double total = (double)samples->count;
+    double mean = plx_histogram_mean(samples);
+    double percent = 0;
+    double squares = 0;
+    uint64_t count = 0;
+    for (size_t i = 0; i < PLX_HISTOGRAM_BUCKETS; i++) {
+        if (samples->buckets[i] == 0)
+            continue;
+        double value = (double)highest_of(i);
+        count += samples->buckets[i];
+        squares += (double)samples->buckets[i] * (value - mean) * (value - mean);
+        for (; row->point_count + 1 < PLX_BENCH_POINTS_MAX &&
+               100 * (double)count / total >= percent && count < samples->count;
+             percent = next_percent(percent))
+            row->points[row->point_count++] =
+                (struct plx_bench_point){scale * value, percent / 100, count};
+    }
+    double max = (double)plx_histogram_percentile(samples, 100);
+    row->points[row->point_count++] = (struct plx_bench_point){scale * max, 1, count};
+    row->deviation = scale * sqrt(squares / total);
+}
+
+int plx_bench_row_spread(struct plx_bench_row *row, const struct plx_histogram *samples,
+                         const struct plx_bench_rounds *rounds, double scale)
+{
+    row->points = malloc(PLX_BENCH_POINTS_MAX * sizeof(*row->points));
+    if (row->points == NULL)
+        return -ENOMEM;
+    walk(row, samples, scale);
+    for (uint32_t i = 0; i < rounds->count; i++) {
+        if (plx_bench_rounds_add(&row->rounds, scale * rounds->p50[i]) != 0)
+            return -ENOMEM;
+    }
+    /* The median of all samples is what rows show, and lies in its own interval. */
+    if (plx_bench_interval(row->rounds.p50, row->rounds.count, &row->ci_low, &row->ci_high)) {
+        row->ci_low = fmin(row->ci_low, row->p50);
+        row->ci_high = fmax(row->ci_high, row->p50);
+    }
+    return 0;
+}
