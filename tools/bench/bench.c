@@ -373,6 +373,7 @@ static void clean(struct plx_bench *bench)
     plx_plan_destroy(bench->plan);
     plx_machine_destroy(bench->machine);
     plx_bench_rows_fini(bench);
+    free(bench->speeds);
 }
 
 /* --- running --------------------------------------------------------------------------------- */
@@ -384,6 +385,7 @@ static int measure_all(struct plx_bench *bench, const struct request *request)
     if (bench->one_core != NULL)
         fprintf(bench->tables, "%s: cases that use two are left without figures\n",
                 bench->one_core);
+    plx_bench_time_clock(bench);
     fputc('\n', bench->tables);
     for (size_t i = 0; i < ENTRY_COUNT && rc == 0; i++) {
         for (size_t part = 0; part < 2 && rc == 0; part++) {
@@ -432,6 +434,7 @@ static int run(struct plx_bench *bench, const struct request *request)
         plx_cli_error(NAME, "%s", strerror(-rc));
         return PLX_EXIT_FAILED;
     }
+    plx_bench_rows_end(bench);
     plx_bench_print_end(bench);
     rc = write_results(bench, request);
     return rc != 0 || bench->failed ? PLX_EXIT_FAILED : PLX_EXIT_OK;

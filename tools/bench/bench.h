@@ -113,13 +113,15 @@ struct plx_bench_subject {
     /* The cores, where they are not those of the benchmark; both 0: they are. */
     int cpu_a;
     int cpu_b;
+    const char *relation; /* of these two; NULL: not told */
 };
 
 /* Lower is better of the first, by plx_bench_sample; higher of rates, with a sample a slice. */
 enum plx_bench_unit {
-    PLX_BENCH_NS,       /* an operation */
-    PLX_BENCH_RATE,     /* operations a second, by `done` and `elapsed_ticks` */
-    PLX_BENCH_BANDWIDTH /* GB (10^9 bytes) a second, `done` being bytes */
+    PLX_BENCH_NS,        /* an operation */
+    PLX_BENCH_RATE,      /* operations a second, by `done` and `elapsed_ticks` */
+    PLX_BENCH_BANDWIDTH, /* GB (10^9 bytes) a second, `done` being bytes */
+    PLX_BENCH_PPM        /* millionths, lower is better: `done` of `elapsed_ticks` */
 };
 
 struct plx_bench_case {
@@ -136,9 +138,16 @@ struct plx_bench_case {
      * not warmed up, as a whole process may run in it.
      */
     bool sleeps;
-    /* Of a rate: another case, made of the same slices: the processor time of an operation. */
-    const char *cpu_name; /* NULL: none */
-    const char *cpu_what;
+    bool fenced; /* samples are of plx_bench_fenced_ticks: the longer reading is taken off them */
+    bool noise;  /* disturbances are what is measured: nothing is discarded */
+    bool more;   /* more rows of this case follow: it is printed with the last */
+    /*
+     * Another case, made of the same slices, one value a slice: in ns the processor time of an
+     * operation, else what was done in which time.
+     */
+    const char *also_name; /* NULL: none */
+    const char *also_what;
+    enum plx_bench_unit also_unit;
 };
 
 /*

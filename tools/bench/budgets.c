@@ -98,7 +98,10 @@ static void judge(struct plx_cli_table *table, const struct plx_bench_budget *bu
         plx_cli_table_add(table, "not measured: %s", row->has ? peer->why : row->why);
         return;
     }
-    double figure = budget->peer != NULL ? row->p50 / peer->p50 : row->p50;
+    struct plx_bench_ratio ratio = {.mid = row->p50};
+    if (budget->peer != NULL && !plx_bench_row_ratio(row, peer, &ratio))
+        ratio.mid = row->p50 / peer->p50;
+    double figure = ratio.mid;
     bool rate = row->unit != PLX_BENCH_NS;
     double beyond = rate ? budget->limit / figure - 1 : figure / budget->limit - 1;
     if (budget->peer != NULL)

@@ -277,13 +277,13 @@ int plx_bench_file_reads(struct plx_bench_files *files)
         {1,
          {.name = "randread_4K_1",
           .what = "reads of 4 KiB at random places, O_DIRECT, one at a time",
-          .cpu_name = "randread_4K_1_cpu",
-          .cpu_what = "processor time of such a read"}},
+          .also_name = "randread_4K_1_cpu",
+          .also_what = "processor time of such a read"}},
         {64,
          {.name = "randread_4K_64",
           .what = "the same, 64 at a time",
-          .cpu_name = "randread_4K_64_cpu",
-          .cpu_what = "processor time of such a read"}},
+          .also_name = "randread_4K_64_cpu",
+          .also_what = "processor time of such a read"}},
     };
     struct plx_bench *bench = files->bench;
     bool quick = plx_bench_is_quick(bench);

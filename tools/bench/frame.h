@@ -18,6 +18,16 @@
 
 /* --- rows ------------------------------------------------------------------------------------ */
 
+/* What a histogram holds, without the buckets that are empty. */
+struct plx_bench_packed {
+    uint64_t count, min, max, sum_low, sum_high, clamped;
+    uint32_t bucket_count;
+    struct {
+        uint32_t bucket;
+        uint64_t values;
+    } buckets[];
+};
+
 /* A point of a distribution: so many samples, that part of all, are at most `value`. */
 struct plx_bench_point {
     double value;
@@ -51,7 +61,23 @@ struct plx_bench_row {
     struct plx_bench_point *points;
     uint32_t point_count;
     double deviation;
-    char why[200]; /* no figures: the reason */
+    /*
+     * The median of every round, NAN where its slice was discarded: rows of one case and group were
+     * measured in the same rounds. The frame owns it.
+     */
+    double *paired;
+    uint32_t paired_count;
+    uint32_t group;
+    struct plx_bench_packed *samples; /* as they were recorded; the frame's; NULL: none */
+    double scale;                     /* of what was recorded: what it is in `unit` */
+    double overhead_ns;               /* of the clock's reading, taken off each sample */
+    const char *relation;             /* of two cores: "smt", "l3", "node", "cross"; else NULL */
+    double core_drift; /* how far the core's speed moved meanwhile, as a part of it */
+    bool drifted;      /* further than figures can be trusted */
+    bool unsure;       /* the precision that was asked for was not reached in time */
+    bool quiet;        /* no figures is a result: nothing disturbed */
+    bool busy;         /* made of slices in which other programs ran, for lack of better ones */
+    char why[200];     /* no figures: the reason */
 };
 
 /* What a figure is held to: p50 of `subject`, or its ratio to that of `peer`, is at most `limit`.
@@ -107,6 +133,19 @@ struct plx_bench {
     struct plx_bench_row *rows;
     uint32_t row_count;
     uint32_t row_room;
+    uint32_t groups;  /* of rows, so far in this pass */
+    uint32_t passes;  /* over everything; rows hold the samples of all */
+    uint32_t pass;    /* the one that goes on, from 0 */
+    double precision; /* of a median that ends a case: half its interval; 0: not asked */
+    uint64_t case_ns; /* that a case may take; 0: what it takes */
+    double clock_ns;  /* what reading the counter costs */
+    double fenced_ns; /* the same between fences */
+    double *speeds;   /* of the core, round by round: ns of a loop of additions */
+    uint32_t speed_count;
+    uint32_t speed_room;
+    uint64_t warm_slices;  /* slices that were warmed up before they counted */
+    uint32_t rows_drifted; /* rows in which the core's speed moved */
+    uint32_t rows_unsure;  /* rows whose median is less certain than was asked for */
     uint64_t slices;
     uint64_t discarded_close; /* the line was faster than two cores can be */
     uint64_t discarded_steal;
@@ -119,6 +158,16 @@ struct plx_bench {
     const char *missing_peers[PLX_BENCH_PEERS_MAX];
     uint32_t missing_peer_count;
 };
+
+/* A core's speed that moves by more than this part within a case leaves its rows in doubt. */
+#define PLX_BENCH_DRIFT 0.05
+
+/* speed.c: how long a reading of the counter takes; fills clock_ns and fenced_ns. */
+void plx_bench_time_clock(struct plx_bench *bench);
+/* The time of additions that wait for each other, on this core now: it moves with the frequency. */
+double plx_bench_core_ns(const struct plx_bench *bench);
+/* Prints what was seen of the two. */
+void plx_bench_speed_print(const struct plx_bench *bench);
 
 /* pair.c: makes the peer thread if there are two cores; pins the bench thread. */
 int plx_bench_pair_init(struct plx_bench *bench, struct plx_diag *diag) PLX_MUST_CHECK;
@@ -142,15 +191,36 @@ void plx_bench_memory_fini(struct plx_bench *bench);
 void plx_bench_rows_fini(struct plx_bench *bench);
 /*
  * Fills the distribution of a row from its samples, and the interval from its round medians, which
- * are copied; both in ticks or whatever `scale` makes the row's unit of. Returns 0, or -ENOMEM.
+ * are copied; both in ticks or whatever `scale` makes the row's unit of, before its overhead is
+ * taken off. What the row held of both before is dropped. Returns 0, or -ENOMEM.
  */
 int plx_bench_row_spread(struct plx_bench_row *row, const struct plx_histogram *samples,
                          const struct plx_bench_rounds *rounds, double scale) PLX_MUST_CHECK;
 struct plx_bench_row *plx_bench_row_add(struct plx_bench *bench);
 
-/* report.c. `first` is the first row of the case, which ends with the rows so far. */
-void plx_bench_print_case(const struct plx_bench *bench, uint32_t first);
+/* A median and the interval in which it lies, as of plx_bench_interval. */
+struct plx_bench_ratio {
+    double low;
+    double mid;
+    double high;
+    uint32_t rounds;
+};
+
+/*
+ * figures.c. The median, over rounds in which both ran, of the ratio of a's median to b's: steadier
+ * than the ratio of the medians of all rounds where the machine changes between two speeds. The
+ * interval is NAN to NAN of too few rounds. False: they were not measured in the same rounds, or
+ * there are no such rounds, and *out is not set.
+ */
+bool plx_bench_row_ratio(const struct plx_bench_row *a, const struct plx_bench_row *b,
+                         struct plx_bench_ratio *out);
+/* When all is measured: counts what is to be told of rows, and prints them if that was left. */
+void plx_bench_rows_end(struct plx_bench *bench);
+
+/* report.c. Prints the rows of a case. */
+void plx_bench_print_case(const struct plx_bench *bench, uint32_t first, uint32_t count);
 void plx_bench_print_end(const struct plx_bench *bench);
+bool plx_bench_higher_is_better(const struct plx_bench_row *row);
 int plx_bench_write_json(const struct plx_bench *bench, FILE *stream);
 int plx_bench_write_csv(const struct plx_bench *bench, FILE *stream);
 

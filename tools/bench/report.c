@@ -12,14 +12,21 @@
 
 static const char *unit_text(const struct plx_bench_row *row)
 {
-    static const char *const texts[] = {
-        [PLX_BENCH_NS] = "ns", [PLX_BENCH_RATE] = "1/s", [PLX_BENCH_BANDWIDTH] = "GB/s"};
+    static const char *const texts[] = {[PLX_BENCH_NS] = "ns",
+                                        [PLX_BENCH_RATE] = "1/s",
+                                        [PLX_BENCH_BANDWIDTH] = "GB/s",
+                                        [PLX_BENCH_PPM] = "ppm"};
     return texts[row->unit];
+}
+
+bool plx_bench_higher_is_better(const struct plx_bench_row *row)
+{
+    return row->unit == PLX_BENCH_RATE || row->unit == PLX_BENCH_BANDWIDTH;
 }
 
 static const char *better_text(const struct plx_bench_row *row)
 {
-    return row->unit != PLX_BENCH_NS ? "higher" : "lower";
+    return plx_bench_higher_is_better(row) ? "higher" : "lower";
 }
 
 /* --- tables ---------------------------------------------------------------------------------- */
@@ -56,6 +63,15 @@ static void add_budget(struct plx_cli_table *table, const struct plx_bench_budge
         plx_cli_table_add(table, "%s %.2f", sign, budget->limit);
 }
 
+static void add_ratio(struct plx_cli_table *table, const struct plx_bench_row *ours,
+                      const struct plx_bench_row *row)
+{
+    struct plx_bench_ratio ratio;
+    if (!plx_bench_row_ratio(ours, row, &ratio))
+        ratio.mid = ours->p50 / row->p50;
+    plx_cli_table_add(table, "%.3f", ratio.mid);
+}
+
 static void add_table_row(struct plx_cli_table *table, const struct plx_bench_row *row,
                           const struct plx_bench_row *ours)
 {
@@ -78,7 +94,7 @@ static void add_table_row(struct plx_cli_table *table, const struct plx_bench_ro
     if (ours == NULL || ours == row)
         plx_cli_table_add(table, "%s", "");
     else
-        plx_cli_table_add(table, "%.3f", ours->p50 / row->p50);
+        add_ratio(table, ours, row);
     if (ours == row)
         add_budget(table, plx_bench_find_budget(row, NULL), row);
     else
@@ -170,10 +186,9 @@ static void print_places(const struct plx_bench *bench, const struct plx_bench_r
     fputc('\n', bench->tables);
 }
 
-void plx_bench_print_case(const struct plx_bench *bench, uint32_t first)
+void plx_bench_print_case(const struct plx_bench *bench, uint32_t first, uint32_t count)
 {
     const struct plx_bench_row *rows = &bench->rows[first];
-    uint32_t count = bench->row_count - first;
     if (count == 0)
         return;
     bool places = strcmp(rows->bench, "c2c") == 0 || strcmp(rows->bench, "mem") == 0;
@@ -187,6 +202,7 @@ void plx_bench_print_case(const struct plx_bench *bench, uint32_t first)
 void plx_bench_print_end(const struct plx_bench *bench)
 {
     plx_bench_print_verdict(bench);
+    plx_bench_speed_print(bench);
     fprintf(bench->tables,
             "%llu slices; discarded: %llu because the two CPUs shared a core, %llu because the "
             "hypervisor took time, %llu because other programs did\n",

@@ -32,6 +32,8 @@ void plx_bench_rows_fini(struct plx_bench *bench)
     for (uint32_t i = 0; i < bench->row_count; i++) {
         plx_bench_rounds_fini(&bench->rows[i].rounds);
         free(bench->rows[i].points);
+        free(bench->rows[i].paired);
+        free(bench->rows[i].samples);
     }
     free(bench->rows);
     bench->rows = NULL;
@@ -57,6 +59,12 @@ static double next_percent(double percent)
     return percent + 100 / (POINTS_PER_HALF * pow(2, halvings));
 }
 
+/* Without what reading the clock took. */
+static double in_unit(const struct plx_bench_row *row, double figure)
+{
+    return fmax(0, figure - row->overhead_ns);
+}
+
 static void walk(struct plx_bench_row *row, const struct plx_histogram *samples, double scale)
 {
     double total = (double)samples->count;
@@ -74,22 +82,27 @@ static void walk(struct plx_bench_row *row, const struct plx_histogram *samples,
                100 * (double)count / total >= percent && count < samples->count;
              percent = next_percent(percent))
             row->points[row->point_count++] =
-                (struct plx_bench_point){scale * value, percent / 100, count};
+                (struct plx_bench_point){in_unit(row, scale * value), percent / 100, count};
     }
     double max = (double)plx_histogram_percentile(samples, 100);
-    row->points[row->point_count++] = (struct plx_bench_point){scale * max, 1, count};
+    row->points[row->point_count++] = (struct plx_bench_point){in_unit(row, scale * max), 1, count};
     row->deviation = scale * sqrt(squares / total);
 }
 
 int plx_bench_row_spread(struct plx_bench_row *row, const struct plx_histogram *samples,
                          const struct plx_bench_rounds *rounds, double scale)
 {
-    row->points = malloc(PLX_BENCH_POINTS_MAX * sizeof(*row->points));
+    if (row->points == NULL)
+        row->points = malloc(PLX_BENCH_POINTS_MAX * sizeof(*row->points));
+    row->point_count = 0;
+    row->rounds.count = 0;
+    row->ci_low = NAN;
+    row->ci_high = NAN;
     if (row->points == NULL)
         return -ENOMEM;
     walk(row, samples, scale);
     for (uint32_t i = 0; i < rounds->count; i++) {
-        if (plx_bench_rounds_add(&row->rounds, scale * rounds->p50[i]) != 0)
+        if (plx_bench_rounds_add(&row->rounds, in_unit(row, scale * rounds->p50[i])) != 0)
             return -ENOMEM;
     }
     /* The median of all samples is what rows show, and lies in its own interval. */

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "tools/bench/frame.h"
+#include "tools/bench/track.h"
 #include "tools/cli.h"
 
 #define QUICK_ROUNDS   16u
@@ -25,28 +25,11 @@
 #define BUSY_PART 50u
 /* Rounds are added while a subject has less than half of them kept, up to this factor. */
 #define ROUNDS_FACTOR 3u
-
-/* A subject under measurement. */
-struct track {
-    const struct plx_bench_subject *subject;
-    struct plx_histogram *kept;
-    struct plx_histogram *spare; /* of slices in which others ran, for when there are no better */
-    struct plx_histogram *round; /* of this round, until that is known to be good */
-    struct plx_histogram *cpu;   /* of kept slices: ticks of processor time an operation */
-    struct plx_bench_rounds kept_rounds; /* the median of each slice in `kept` */
-    struct plx_bench_rounds spare_rounds;
-    struct plx_bench_rounds cpu_rounds;
-    uint64_t round_cpu; /* of this round */
-    int cpu_a;
-    int cpu_b;
-    uint32_t slices;
-    uint32_t discarded;
-    uint32_t good;     /* slices that were kept */
-    uint32_t in_round; /* slices that `round` holds: 0 or 1 */
-    bool busy;         /* others ran on its cores in that slice */
-    int rc;
-    struct plx_diag diag;
-};
+/* Subjects of a case. */
+#define TRACKS_MAX 256u
+/* With a precision asked for: what a case may take, unless told. */
+#define QUICK_CASE_NS UINT64_C(5000000000)
+#define FULL_CASE_NS  UINT64_C(60000000000)
 
 /* What the peer thread is handed. */
 struct peer_job {
@@ -78,11 +61,11 @@ static struct plx_histogram *new_histogram(void)
     return out;
 }
 
-static void shuffle(struct plx_bench *bench, struct track **order, uint32_t count)
+static void shuffle(struct plx_bench *bench, struct plx_bench_track **order, uint32_t count)
 {
     for (uint32_t i = count; i > 1; i--) {
         uint32_t j = (uint32_t)(plx_bench_random(&bench->random) % i);
-        struct track *other = order[j];
+        struct plx_bench_track *other = order[j];
         order[j] = order[i - 1];
         order[i - 1] = other;
     }
@@ -157,15 +140,31 @@ static int work(struct plx_bench *bench, const struct plx_bench_subject *subject
     return rc;
 }
 
-static void record_rate(struct plx_bench *bench, struct plx_bench_slice *slice)
+/* Whole numbers for the histogram: a second's operations or bytes, or thousandths of a millionth.
+ */
+static uint64_t rate_of(const struct plx_bench *bench, const struct plx_bench_slice *slice,
+                        enum plx_bench_unit unit)
 {
-    double ns = (double)slice->elapsed_ticks * plx_bench_ns_per_tick(bench);
-    if (ns > 0)
-        plx_histogram_record(slice->samples, (uint64_t)((double)slice->done * 1e9 / ns + 0.5));
+    if (slice->elapsed_ticks == 0)
+        return 0;
+    double each_tick = (double)slice->done / (double)slice->elapsed_ticks;
+    double scale = unit == PLX_BENCH_PPM ? 1e9 : 1e9 / plx_bench_ns_per_tick(bench);
+    return (uint64_t)(each_tick * scale + 0.5);
+}
+
+static void take_also(const struct plx_bench *bench, const struct plx_bench_case *what,
+                      struct plx_bench_track *track, const struct plx_bench_slice *slice)
+{
+    track->has_also = what->also_unit != PLX_BENCH_NS || slice->done != 0;
+    if (what->also_unit != PLX_BENCH_NS)
+        track->round_also = rate_of(bench, slice, what->also_unit);
+    else if (slice->done != 0)
+        track->round_also =
+            (uint64_t)((double)slice->cpu_ns / (double)slice->done / plx_bench_ns_per_tick(bench));
 }
 
 static int run_slice(struct plx_bench *bench, const struct plx_bench_case *what,
-                     struct track *track, uint32_t us)
+                     struct plx_bench_track *track, uint32_t us)
 {
     const struct plx_bench_subject *subject = track->subject;
     struct plx_bench_slice slice = {.bench = bench, .samples = track->round};
@@ -174,8 +173,10 @@ static int run_slice(struct plx_bench *bench, const struct plx_bench_case *what,
         rc = subject->open(&slice, subject->ctx, &track->diag);
     if (rc != 0)
         return rc;
-    if (!what->sleeps)
+    if (!what->sleeps) {
         rc = work(bench, subject, WARM_US, &slice, NULL, &track->diag);
+        bench->warm_slices++;
+    }
     plx_histogram_reset(track->round);
     bool *busy = what->sleeps ? NULL : &track->busy;
     if (rc == 0)
@@ -183,10 +184,9 @@ static int run_slice(struct plx_bench *bench, const struct plx_bench_case *what,
     if (subject->close != NULL)
         subject->close(subject->ctx);
     if (rc == 0 && what->unit != PLX_BENCH_NS)
-        record_rate(bench, &slice);
-    if (rc == 0 && what->cpu_name != NULL && slice.done != 0)
-        track->round_cpu =
-            (uint64_t)((double)slice.cpu_ns / (double)slice.done / plx_bench_ns_per_tick(bench));
+        plx_histogram_record(track->round, rate_of(bench, &slice, what->unit));
+    if (rc == 0 && what->also_name != NULL)
+        take_also(bench, what, track, &slice);
     return rc;
 }
 
@@ -209,7 +209,7 @@ static bool guard_holds(struct plx_bench *bench)
 }
 
 static void guarded_slice(struct plx_bench *bench, const struct plx_bench_case *what,
-                          struct track *track, uint32_t us)
+                          struct plx_bench_track *track, uint32_t us)
 {
     bool guarded = bench->guarded && what->two_cores;
     track->rc = plx_bench_pair_place(bench, track->cpu_a, track->cpu_b, &track->diag);
@@ -237,7 +237,7 @@ static void guarded_slice(struct plx_bench *bench, const struct plx_bench_case *
 
 /* The cores that a case uses, and the time taken from them. */
 static uint64_t stolen(const struct plx_bench *bench, const struct plx_bench_case *what,
-                       struct track *const *tracks, uint32_t count)
+                       struct plx_bench_track *const *tracks, uint32_t count)
 {
     (void)bench;
     uint64_t sum = 0;
@@ -254,52 +254,85 @@ static uint64_t stolen(const struct plx_bench *bench, const struct plx_bench_cas
     return sum;
 }
 
-/* Merges the round's samples, and keeps their median. */
-static void keep_samples(struct track *track, struct plx_histogram *into,
-                         struct plx_bench_rounds *rounds)
+/* The entry of this round among the medians; NULL: no memory. */
+static struct plx_bench_medians *next_medians(struct plx_bench_track *track)
 {
-    plx_histogram_merge(into, track->round);
-    if (plx_histogram_count(track->round) == 0)
-        return;
-    if (plx_bench_rounds_add(rounds, (double)plx_histogram_percentile(track->round, 50)) != 0)
-        track->rc = plx_diag_set(&track->diag, -ENOMEM, "rounds", "out of memory");
-}
-
-static void keep_round(struct plx_bench *bench, struct track *tracks, uint32_t count, bool spoiled)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        struct track *track = &tracks[i];
-        if (track->in_round == 0)
-            continue;
-        if (spoiled) {
-            track->discarded++;
-            bench->discarded_steal++;
-        } else if (track->busy) {
-            track->discarded++;
-            bench->discarded_busy++;
-            keep_samples(track, track->spare, &track->spare_rounds);
-        } else {
-            track->good++;
-            keep_samples(track, track->kept, &track->kept_rounds);
-            if (track->round_cpu != 0 && track->rc == 0) {
-                plx_histogram_record(track->cpu, track->round_cpu);
-                track->rc = plx_bench_rounds_add(&track->cpu_rounds, (double)track->round_cpu);
-            }
-        }
-        plx_histogram_reset(track->round);
-        track->in_round = 0;
-        track->round_cpu = 0;
+    if (track->round_count == track->round_room) {
+        uint32_t room = track->round_room != 0 ? 2 * track->round_room : 64;
+        struct plx_bench_medians *medians = realloc(track->medians, room * sizeof(*medians));
+        if (medians == NULL)
+            return NULL;
+        track->medians = medians;
+        track->round_room = room;
     }
+    struct plx_bench_medians *next = &track->medians[track->round_count++];
+    *next = (struct plx_bench_medians){.kept = 0};
+    return next;
 }
 
-static void run_round(struct plx_bench *bench, const struct plx_bench_case *what,
-                      struct track *tracks, struct track **order, uint32_t count)
+static int keep_slice(struct plx_bench *bench, struct plx_bench_track *track, bool spoiled)
+{
+    struct plx_bench_medians *medians = next_medians(track);
+    if (medians == NULL)
+        return -ENOMEM;
+    if (track->in_round == 0)
+        return 0;
+    uint64_t p50 = plx_histogram_percentile(track->round, 50);
+    if (spoiled) {
+        track->discarded++;
+        bench->discarded_steal++;
+    } else if (track->busy) {
+        track->discarded++;
+        bench->discarded_busy++;
+        medians->spare = p50;
+        plx_histogram_merge(track->spare, track->round);
+    } else {
+        track->good++;
+        medians->kept = p50;
+        plx_histogram_merge(track->kept, track->round);
+        medians->has_also = track->has_also;
+        medians->also = track->round_also;
+        if (track->has_also)
+            plx_histogram_record(track->also, track->round_also);
+    }
+    plx_histogram_reset(track->round);
+    track->in_round = 0;
+    track->has_also = false;
+    return 0;
+}
+
+static int keep_round(struct plx_bench *bench, struct plx_bench_track *tracks, uint32_t count,
+                      bool spoiled)
+{
+    int rc = 0;
+    for (uint32_t i = 0; i < count && rc == 0; i++)
+        rc = keep_slice(bench, &tracks[i], spoiled);
+    return rc;
+}
+
+/* How fast the core is between two rounds. */
+static int note_speed(struct plx_bench *bench, double core_ns)
+{
+    if (bench->speed_count == bench->speed_room) {
+        uint32_t room = bench->speed_room != 0 ? 2 * bench->speed_room : 256;
+        double *speeds = realloc(bench->speeds, room * sizeof(*speeds));
+        if (speeds == NULL)
+            return -ENOMEM;
+        bench->speeds = speeds;
+        bench->speed_room = room;
+    }
+    bench->speeds[bench->speed_count++] = core_ns;
+    return 0;
+}
+
+static int run_round(struct plx_bench *bench, const struct plx_bench_case *what,
+                     struct plx_bench_track *tracks, struct plx_bench_track **order, uint32_t count)
 {
     uint32_t us =
         what->slice_us != 0 ? what->slice_us : (bench->quick ? QUICK_SLICE_US : FULL_SLICE_US);
     uint64_t steal = stolen(bench, what, order, count);
     uint64_t start_ns = plx_bench_monotonic_ns();
-    struct track *shuffled[256];
+    struct plx_bench_track *shuffled[TRACKS_MAX];
     memcpy(shuffled, order, count * sizeof(*order));
     shuffle(bench, shuffled, count);
     for (uint32_t i = 0; i < count; i++) {
@@ -309,113 +342,13 @@ static void run_round(struct plx_bench *bench, const struct plx_bench_case *what
     /* USER_HZ is 100 everywhere that Pollux runs: 10 ms a tick. */
     uint64_t stolen_ns = (stolen(bench, what, order, count) - steal) * 10000000u;
     bool spoiled = stolen_ns * STEAL_PART > plx_bench_monotonic_ns() - start_ns;
-    keep_round(bench, tracks, count, spoiled);
-}
-
-/* --- rows ------------------------------------------------------------------------------------ */
-
-static int node_of(const struct plx_bench *bench, int cpu)
-{
-    const struct plx_machine_cpu *found =
-        cpu >= 0 ? plx_machine_cpu(bench->machine, (uint32_t)cpu) : NULL;
-    return found != NULL ? (int)found->node : -1;
-}
-
-static int fill_figures(const struct plx_bench *bench, struct plx_bench_row *row,
-                        const struct plx_histogram *kept, const struct plx_bench_rounds *rounds)
-{
-    double scale = plx_bench_ns_per_tick(bench) / (double)row->block;
-    if (row->unit != PLX_BENCH_NS)
-        scale = row->unit == PLX_BENCH_BANDWIDTH ? 1e-9 : 1.0;
-    row->has = true;
-    row->n = plx_histogram_count(kept);
-    row->min = scale * (double)plx_histogram_min(kept);
-    row->max = scale * (double)plx_histogram_max(kept);
-    row->mean = scale * plx_histogram_mean(kept);
-    row->p50 = scale * (double)plx_histogram_percentile(kept, 50);
-    row->p90 = scale * (double)plx_histogram_percentile(kept, 90);
-    row->p99 = scale * (double)plx_histogram_percentile(kept, 99);
-    row->p999 = scale * (double)plx_histogram_percentile(kept, 99.9);
-    row->p9999 = scale * (double)plx_histogram_percentile(kept, 99.99);
-    return plx_bench_row_spread(row, kept, rounds, scale);
-}
-
-static int add_row(struct plx_bench *bench, const struct plx_bench_case *what,
-                   const struct track *track)
-{
-    struct plx_bench_row *row = plx_bench_row_add(bench);
-    if (row == NULL)
-        return -ENOMEM;
-    const struct plx_bench_subject *subject = track->subject;
-    row->bench = what->bench;
-    row->case_name = what->name;
-    row->what = what->what;
-    row->subject = subject->name;
-    row->unit = what->unit;
-    row->block = what->block != 0 ? what->block : 1;
-    row->cpu_a = track->cpu_a;
-    row->cpu_b = what->two_cores ? track->cpu_b : -1;
-    row->node_a = node_of(bench, row->cpu_a);
-    row->node_b = node_of(bench, row->cpu_b);
-    row->mem_node = subject->mem_node;
-    row->slices = track->slices;
-    row->discarded = track->discarded;
-    if (what->two_cores && !plx_bench_has_two(bench)) {
-        snprintf(row->why, sizeof(row->why), "%s", bench->one_core);
-    } else if (subject->missing != NULL) {
-        snprintf(row->why, sizeof(row->why), "%s", subject->missing);
-    } else if (track->rc != 0) {
-        snprintf(row->why, sizeof(row->why), "failed: %.180s", track->diag.text);
-    } else if (plx_histogram_count(track->kept) != 0) {
-        return fill_figures(bench, row, track->kept, &track->kept_rounds);
-    } else if (plx_histogram_count(track->spare) != 0) {
-        bench->rows_busy++;
-        return fill_figures(bench, row, track->spare, &track->spare_rounds);
-    } else {
-        /* Told on the console with the numbers, at the end. */
-        snprintf(row->why, sizeof(row->why), "all %u slices were discarded", track->slices);
-        bench->failed = true;
-    }
-    return 0;
-}
-
-static int add_rows(struct plx_bench *bench, const struct plx_bench_case *what,
-                    const struct track *tracks, uint32_t count)
-{
-    uint32_t first = bench->row_count;
-    for (uint32_t i = 0; i < count; i++) {
-        if (add_row(bench, what, &tracks[i]) != 0)
-            return -ENOMEM;
-    }
-    plx_cli_progress_clear();
-    plx_bench_print_case(bench, first);
-    return 0;
-}
-
-/* The second case that the slices gave. */
-static int add_cpu_rows(struct plx_bench *bench, const struct plx_bench_case *what,
-                        struct track *tracks, uint32_t count)
-{
-    struct plx_bench_case cpu = *what;
-    cpu.name = what->cpu_name;
-    cpu.what = what->cpu_what;
-    cpu.unit = PLX_BENCH_NS;
-    cpu.block = 1;
-    for (uint32_t i = 0; i < count; i++) {
-        struct plx_histogram *kept = tracks[i].kept;
-        tracks[i].kept = tracks[i].cpu;
-        tracks[i].cpu = kept;
-        struct plx_bench_rounds rounds = tracks[i].kept_rounds;
-        tracks[i].kept_rounds = tracks[i].cpu_rounds;
-        tracks[i].cpu_rounds = rounds;
-    }
-    return add_rows(bench, &cpu, tracks, count);
+    return keep_round(bench, tracks, count, spoiled && !what->noise);
 }
 
 /* --- a case ---------------------------------------------------------------------------------- */
 
 /* Whether every subject that can run has so many slices kept. */
-static bool all_have(const struct track *tracks, uint32_t count, uint32_t good)
+static bool all_have(const struct plx_bench_track *tracks, uint32_t count, uint32_t good)
 {
     for (uint32_t i = 0; i < count; i++) {
         if (tracks[i].rc == 0 && tracks[i].subject->missing == NULL && tracks[i].good < good)
@@ -424,8 +357,82 @@ static bool all_have(const struct track *tracks, uint32_t count, uint32_t good)
     return true;
 }
 
-static int measure(struct plx_bench *bench, const struct plx_bench_case *what, struct track *tracks,
-                   struct track **order, uint32_t count)
+/* Whether every median is as certain as was asked for; says of each which is not. */
+static bool all_sure(const struct plx_bench *bench, struct plx_bench_track *tracks, uint32_t count)
+{
+    bool sure = true;
+    for (uint32_t i = 0; i < count; i++) {
+        double part;
+        if (tracks[i].rc != 0 || tracks[i].subject->missing != NULL)
+            continue;
+        tracks[i].unsure = !plx_bench_track_part(&tracks[i], &part) || !(part <= bench->precision);
+        sure = sure && !tracks[i].unsure;
+    }
+    return sure;
+}
+
+/* The rounds that a case has without more being asked for. */
+static uint32_t usual_rounds(const struct plx_bench *bench, const struct plx_bench_case *what)
+{
+    if (bench->rounds != 0)
+        return bench->rounds;
+    return what->rounds != 0 ? what->rounds : (bench->quick ? QUICK_ROUNDS : FULL_ROUNDS);
+}
+
+/* Whether a case ends before its round number `round`, `start_ns` being when it began. */
+static bool is_enough(const struct plx_bench *bench, const struct plx_bench_case *what,
+                      struct plx_bench_track *tracks, uint32_t count, uint32_t round,
+                      uint64_t start_ns)
+{
+    uint32_t rounds = usual_rounds(bench, what);
+    uint64_t took_ns = plx_bench_monotonic_ns() - start_ns;
+    bool precise = bench->precision > 0;
+    uint64_t limit_ns = bench->case_ns;
+    if (precise && limit_ns == 0)
+        limit_ns = bench->quick ? QUICK_CASE_NS : FULL_CASE_NS;
+    bool sure = !precise || all_sure(bench, tracks, count);
+    if (round != 0 && limit_ns != 0 && took_ns >= limit_ns)
+        return true;
+    if (precise)
+        return round >= PLX_BENCH_INTERVAL_MIN && sure;
+    return round >= rounds * ROUNDS_FACTOR ||
+           (round >= rounds && (what->noise || all_have(tracks, count, rounds / 2)));
+}
+
+static bool has_work(const struct plx_bench_track *tracks, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (tracks[i].rc == 0 && tracks[i].subject->missing == NULL)
+            return true;
+    }
+    return false;
+}
+
+static int run_rounds(struct plx_bench *bench, const struct plx_bench_case *what,
+                      struct plx_bench_track *tracks, struct plx_bench_track **order,
+                      uint32_t count)
+{
+    int rc = 0;
+    uint64_t start_ns = plx_bench_monotonic_ns();
+    for (uint32_t round = 0; rc == 0 && has_work(tracks, count) &&
+                             !is_enough(bench, what, tracks, count, round, start_ns);
+         round++) {
+        plx_cli_progress("%s %s: round %u of %u", what->bench, what->name, round + 1,
+                         usual_rounds(bench, what));
+        struct plx_diag diag;
+        /* Always of the same core, as cores may differ. */
+        rc = plx_bench_pair_place(bench, tracks[0].cpu_a, -1, &diag);
+        if (rc == 0)
+            rc = note_speed(bench, plx_bench_core_ns(bench));
+        if (rc == 0)
+            rc = run_round(bench, what, tracks, order, count);
+    }
+    return rc;
+}
+
+static int measure(struct plx_bench *bench, const struct plx_bench_case *what,
+                   struct plx_bench_track *tracks, struct plx_bench_track **order, uint32_t count,
+                   struct plx_bench_round_facts *facts)
 {
     if (what->two_cores && !plx_bench_has_two(bench))
         return 0;
@@ -433,32 +440,35 @@ static int measure(struct plx_bench *bench, const struct plx_bench_case *what, s
         tracks[i].kept = new_histogram();
         tracks[i].spare = new_histogram();
         tracks[i].round = new_histogram();
-        tracks[i].cpu = new_histogram();
+        tracks[i].also = new_histogram();
         if (tracks[i].kept == NULL || tracks[i].spare == NULL || tracks[i].round == NULL ||
-            tracks[i].cpu == NULL)
+            tracks[i].also == NULL)
             return -ENOMEM;
     }
-    uint32_t rounds =
-        what->rounds != 0 ? what->rounds : (bench->quick ? QUICK_ROUNDS : FULL_ROUNDS);
-    if (bench->rounds != 0)
-        rounds = bench->rounds;
-    for (uint32_t round = 0; round < rounds * ROUNDS_FACTOR; round++) {
-        if (round >= rounds && all_have(tracks, count, rounds / 2))
-            break;
-        plx_cli_progress("%s %s: round %u of %u", what->bench, what->name, round + 1,
-                         round < rounds ? rounds : rounds * ROUNDS_FACTOR);
-        run_round(bench, what, tracks, order, count);
-    }
+    uint32_t first = bench->speed_count;
+    int rc = run_rounds(bench, what, tracks, order, count);
+    if (rc == 0 && bench->speed_count != first)
+        facts->drift = plx_bench_drift(bench->speeds + first, bench->speed_count - first);
     struct plx_diag diag;
-    return plx_bench_pair_place(bench, bench->cpu_a, bench->cpu_b, &diag);
+    int placed = plx_bench_pair_place(bench, bench->cpu_a, bench->cpu_b, &diag);
+    return rc != 0 ? rc : placed;
+}
+
+static void free_track(struct plx_bench_track *track)
+{
+    free(track->kept);
+    free(track->spare);
+    free(track->round);
+    free(track->also);
+    free(track->medians);
 }
 
 int plx_bench_measure(struct plx_bench *bench, const struct plx_bench_case *what,
                       const struct plx_bench_subject *subjects, uint32_t subject_count)
 {
-    struct track *order[256];
-    PLX_ASSERT(subject_count <= sizeof(order) / sizeof(*order));
-    struct track *tracks = calloc(subject_count, sizeof(*tracks));
+    struct plx_bench_track *order[TRACKS_MAX];
+    PLX_ASSERT(subject_count <= TRACKS_MAX);
+    struct plx_bench_track *tracks = calloc(subject_count, sizeof(*tracks));
     if (tracks == NULL)
         return -ENOMEM;
     for (uint32_t i = 0; i < subject_count; i++) {
@@ -468,20 +478,14 @@ int plx_bench_measure(struct plx_bench *bench, const struct plx_bench_case *what
         tracks[i].cpu_b = own ? subjects[i].cpu_b : bench->cpu_b;
         order[i] = &tracks[i];
     }
-    int rc = measure(bench, what, tracks, order, subject_count);
+    struct plx_bench_round_facts facts = {.group = bench->groups++};
+    int rc = measure(bench, what, tracks, order, subject_count, &facts);
     if (rc == 0)
-        rc = add_rows(bench, what, tracks, subject_count);
-    if (rc == 0 && what->cpu_name != NULL)
-        rc = add_cpu_rows(bench, what, tracks, subject_count);
-    for (uint32_t i = 0; i < subject_count; i++) {
-        free(tracks[i].kept);
-        free(tracks[i].spare);
-        free(tracks[i].round);
-        free(tracks[i].cpu);
-        plx_bench_rounds_fini(&tracks[i].kept_rounds);
-        plx_bench_rounds_fini(&tracks[i].spare_rounds);
-        plx_bench_rounds_fini(&tracks[i].cpu_rounds);
-    }
+        rc = plx_bench_add_rows(bench, what, tracks, subject_count, &facts);
+    if (rc == 0 && what->also_name != NULL)
+        rc = plx_bench_add_also_rows(bench, what, tracks, subject_count, &facts);
+    for (uint32_t i = 0; i < subject_count; i++)
+        free_track(&tracks[i]);
     free(tracks);
     return rc;
 }

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: MIT */
+/* Rows: made of what was measured, and of that of earlier passes over the same case. */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/bench/track.h"
+#include "tools/cli.h"
+
+/* --- the row --------------------------------------------------------------------------------- */
+
+/* The row that an earlier pass made of the same thing; a new one if there is none. */
+static struct plx_bench_row *find_or_add(struct plx_bench *bench, const struct plx_bench_row *like)
+{
+    for (uint32_t i = 0; bench->pass != 0 && i < bench->row_count; i++) {
+        struct plx_bench_row *row = &bench->rows[i];
+        if (row->group == like->group && row->cpu_a == like->cpu_a && row->cpu_b == like->cpu_b &&
+            row->mem_node == like->mem_node && strcmp(row->bench, like->bench) == 0 &&
+            strcmp(row->case_name, like->case_name) == 0 &&
+            strcmp(row->subject, like->subject) == 0)
+            return row;
+    }
+    struct plx_bench_row *row = plx_bench_row_add(bench);
+    if (row != NULL) {
+        *row = *like;
+        row->ci_low = NAN;
+        row->ci_high = NAN;
+    }
+    return row;
+}
+
+/* --- samples --------------------------------------------------------------------------------- */
+
+static struct plx_bench_packed *pack(const struct plx_histogram *from)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < PLX_HISTOGRAM_BUCKETS; i++)
+        count += from->buckets[i] != 0;
+    struct plx_bench_packed *packed =
+        malloc(sizeof(*packed) + (size_t)count * sizeof(packed->buckets[0]));
+    if (packed == NULL)
+        return NULL;
+    *packed = (struct plx_bench_packed){.count = from->count,
+                                        .min = from->min,
+                                        .max = from->max,
+                                        .sum_low = from->sum_low,
+                                        .sum_high = from->sum_high,
+                                        .clamped = from->clamped,
+                                        .bucket_count = count};
+    for (uint32_t i = 0, next = 0; i < PLX_HISTOGRAM_BUCKETS; i++) {
+        if (from->buckets[i] == 0)
+            continue;
+        packed->buckets[next].bucket = i;
+        packed->buckets[next++].values = from->buckets[i];
+    }
+    return packed;
+}
+
+/* Adds them to a histogram. */
+static void unpack(const struct plx_bench_packed *packed, struct plx_histogram *into)
+{
+    if (packed == NULL)
+        return;
+    for (uint32_t i = 0; i < packed->bucket_count; i++)
+        into->buckets[packed->buckets[i].bucket] += packed->buckets[i].values;
+    into->count += packed->count;
+    into->clamped += packed->clamped;
+    into->min = packed->min < into->min ? packed->min : into->min;
+    into->max = packed->max > into->max ? packed->max : into->max;
+    into->sum_low += packed->sum_low;
+    into->sum_high += packed->sum_high + (into->sum_low < packed->sum_low);
+}
+
+/* --- rounds ---------------------------------------------------------------------------------- */
+
+bool plx_bench_track_part(const struct plx_bench_track *track, double *part)
+{
+    struct plx_bench_rounds rounds = {.p50 = NULL};
+    double low, high;
+    bool kept = plx_histogram_count(track->kept) != 0;
+    bool known = true;
+    for (uint32_t i = 0; i < track->round_count && known; i++) {
+        uint64_t value = kept ? track->medians[i].kept : track->medians[i].spare;
+        known = value == 0 || plx_bench_rounds_add(&rounds, (double)value) == 0;
+    }
+    known = known && plx_bench_interval(rounds.p50, rounds.count, &low, &high);
+    if (known)
+        *part = (high - low) / 2 / plx_bench_median(rounds.p50, rounds.count);
+    plx_bench_rounds_fini(&rounds);
+    return known;
+}
+
+bool plx_bench_row_ratio(const struct plx_bench_row *a, const struct plx_bench_row *b,
+                         struct plx_bench_ratio *out)
+{
+    struct plx_bench_rounds ratios = {.p50 = NULL};
+    if (a->group != b->group || a->paired_count != b->paired_count ||
+        strcmp(a->bench, b->bench) != 0 || strcmp(a->case_name, b->case_name) != 0)
+        return false;
+    bool known = true;
+    for (uint32_t i = 0; i < a->paired_count && known; i++) {
+        if (isfinite(a->paired[i]) && b->paired[i] > 0) /* NAN is not */
+            known = plx_bench_rounds_add(&ratios, a->paired[i] / b->paired[i]) == 0;
+    }
+    known = known && ratios.count != 0;
+    if (known) {
+        *out = (struct plx_bench_ratio){.low = NAN, .high = NAN, .rounds = ratios.count};
+        out->mid = plx_bench_median(ratios.p50, ratios.count);
+        (void)plx_bench_interval(ratios.p50, ratios.count, &out->low, &out->high);
+    }
+    plx_bench_rounds_fini(&ratios);
+    return known;
+}
+
+static double figure_of(const struct plx_bench_row *row, double value)
+{
+    double figure = value * row->scale - row->overhead_ns;
+    return figure > 0 ? figure : 0;
+}
+
+/* Adds this pass's medians; NAN where there is none of a kept slice. */
+static int add_rounds(struct plx_bench_row *row, const struct plx_bench_track *track, bool spare,
+                      bool also)
+{
+    uint32_t count = row->paired_count + track->round_count;
+    double *paired = realloc(row->paired, (count != 0 ? count : 1) * sizeof(*paired));
+    if (paired == NULL)
+        return -ENOMEM;
+    row->paired = paired;
+    for (uint32_t i = 0; i < track->round_count; i++) {
+        const struct plx_bench_medians *medians = &track->medians[i];
+        uint64_t value = also ? medians->also : (spare ? medians->spare : medians->kept);
+        bool there = also ? medians->has_also : value != 0;
+        paired[row->paired_count++] = there ? figure_of(row, (double)value) : (double)NAN;
+    }
+    return 0;
+}
+
+/* --- figures --------------------------------------------------------------------------------- */
+
+static int node_of(const struct plx_bench *bench, int cpu)
+{
+    const struct plx_machine_cpu *found =
+        cpu >= 0 ? plx_machine_cpu(bench->machine, (uint32_t)cpu) : NULL;
+    return found != NULL ? (int)found->node : -1;
+}
+
+static void fill_figures(struct plx_bench_row *row, const struct plx_histogram *kept)
+{
+    row->has = true;
+    row->n = plx_histogram_count(kept);
+    row->min = figure_of(row, (double)plx_histogram_min(kept));
+    row->max = figure_of(row, (double)plx_histogram_max(kept));
+    row->mean = figure_of(row, plx_histogram_mean(kept));
+    row->p50 = figure_of(row, (double)plx_histogram_percentile(kept, 50));
+    row->p90 = figure_of(row, (double)plx_histogram_percentile(kept, 90));
+    row->p99 = figure_of(row, (double)plx_histogram_percentile(kept, 99));
+    row->p999 = figure_of(row, (double)plx_histogram_percentile(kept, 99.9));
+    row->p9999 = figure_of(row, (double)plx_histogram_percentile(kept, 99.99));
+}
+
+/* Puts the samples of this pass with those of earlier ones, and figures of all into the row. */
+static int merge(struct plx_bench_row *row, struct plx_histogram *samples,
+                 const struct plx_bench_track *track, bool spare, bool also)
+{
+    int rc = add_rounds(row, track, spare, also);
+    if (rc != 0)
+        return rc;
+    unpack(row->samples, samples);
+    struct plx_bench_packed *packed = pack(samples);
+    if (packed == NULL)
+        return -ENOMEM;
+    free(row->samples);
+    row->samples = packed;
+    row->busy = row->busy || spare;
+    fill_figures(row, samples);
+    struct plx_bench_rounds rounds = {.p50 = NULL};
+    for (uint32_t i = 0; i < row->paired_count && rc == 0; i++) {
+        if (!isnan(row->paired[i]))
+            rc = plx_bench_rounds_add(&rounds, (row->paired[i] + row->overhead_ns) / row->scale);
+    }
+    if (rc == 0)
+        rc = plx_bench_row_spread(row, samples, &rounds, row->scale);
+    plx_bench_rounds_fini(&rounds);
+    return rc;
+}
+
+/* --- a row ----------------------------------------------------------------------------------- */
+
+static struct plx_bench_row describe(const struct plx_bench *bench,
+                                     const struct plx_bench_case *what,
+                                     const struct plx_bench_track *track,
+                                     const struct plx_bench_round_facts *facts)
+{
+    const struct plx_bench_subject *subject = track->subject;
+    struct plx_bench_row row = {
+        .bench = what->bench,
+        .case_name = what->name,
+        .what = what->what,
+        .subject = subject->name,
+        .unit = what->unit,
+        .block = what->block != 0 ? what->block : 1,
+        .cpu_a = track->cpu_a,
+        .cpu_b = what->two_cores ? track->cpu_b : -1,
+        .mem_node = subject->mem_node,
+        .relation = subject->relation,
+        .group = facts->group,
+    };
+    row.node_a = node_of(bench, row.cpu_a);
+    row.node_b = node_of(bench, row.cpu_b);
+    row.scale = plx_bench_ns_per_tick(bench) / (double)row.block;
+    if (row.unit != PLX_BENCH_NS)
+        row.scale = row.unit == PLX_BENCH_BANDWIDTH ? 1e-9 : 1.0;
+    if (row.unit == PLX_BENCH_PPM)
+        row.scale = 1e-3;
+    if (row.unit == PLX_BENCH_NS && what->block == 1 && !what->sleeps)
+        row.overhead_ns = what->fenced ? bench->fenced_ns : bench->clock_ns;
+    return row;
+}
+
+/* Why there are no figures; false: there are. */
+static bool lacks(struct plx_bench *bench, const struct plx_bench_case *what,
+                  const struct plx_bench_track *track, struct plx_bench_row *row)
+{
+    if (what->two_cores && !plx_bench_has_two(bench))
+        snprintf(row->why, sizeof(row->why), "%s", bench->one_core);
+    else if (track->subject->missing != NULL)
+        snprintf(row->why, sizeof(row->why), "%s", track->subject->missing);
+    else if (track->rc != 0)
+        snprintf(row->why, sizeof(row->why), "failed: %.180s", track->diag.text);
+    return row->why[0] != '\0';
+}
+
+static int add_row(struct plx_bench *bench, const struct plx_bench_case *what,
+                   const struct plx_bench_track *track, const struct plx_bench_round_facts *facts,
+                   bool also)
+{
+    struct plx_bench_row like = describe(bench, what, track, facts);
+    bool lacking = lacks(bench, what, track, &like);
+    struct plx_bench_row *row = find_or_add(bench, &like);
+    if (row == NULL)
+        return -ENOMEM;
+    row->slices += track->slices;
+    row->discarded += track->discarded;
+    row->core_drift = fmax(row->core_drift, facts->drift);
+    row->drifted = row->core_drift > PLX_BENCH_DRIFT;
+    row->unsure = track->unsure;
+    if (lacking)
+        return track->medians != NULL ? add_rounds(row, track, false, also) : 0;
+    struct plx_histogram *samples = also ? track->also : track->kept;
+    bool spare = !also && plx_histogram_count(samples) == 0;
+    /* Slices with others on the core only for a row that has nothing else. */
+    if (spare && !row->has)
+        samples = track->spare;
+    row->why[0] = '\0';
+    if (plx_histogram_count(samples) != 0)
+        return merge(row, samples, track, spare, also);
+    if (!row->has && what->noise)
+        snprintf(row->why, sizeof(row->why), "none in %u slices", row->slices);
+    else if (!row->has)
+        snprintf(row->why, sizeof(row->why), "all %u slices were discarded", row->slices);
+    row->quiet = what->noise;
+    return add_rounds(row, track, false, also);
+}
+
+/* All rows of the case that the last row is of. */
+static void print_last_case(const struct plx_bench *bench)
+{
+    const struct plx_bench_row *last = &bench->rows[bench->row_count - 1];
+    uint32_t count = 0;
+    while (count < bench->row_count && strcmp(last[-(int64_t)count].bench, last->bench) == 0 &&
+           strcmp(last[-(int64_t)count].case_name, last->case_name) == 0)
+        count++;
+    plx_bench_print_case(bench, bench->row_count - count, count);
+}
+
+static int add_rows(struct plx_bench *bench, const struct plx_bench_case *what,
+                    const struct plx_bench_track *tracks, uint32_t count,
+                    const struct plx_bench_round_facts *facts, bool also)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (add_row(bench, what, &tracks[i], facts, also) != 0)
+            return -ENOMEM;
+    }
+    plx_cli_progress_clear();
+    if (bench->passes <= 1 && !what->more)
+        print_last_case(bench);
+    return 0;
+}
+
+int plx_bench_add_rows(struct plx_bench *bench, const struct plx_bench_case *what,
+                       const struct plx_bench_track *tracks, uint32_t count,
+                       const struct plx_bench_round_facts *facts)
+{
+    return add_rows(bench, what, tracks, count, facts, false);
+}
+
+int plx_bench_add_also_rows(struct plx_bench *bench, const struct plx_bench_case *what,
+                            struct plx_bench_track *tracks, uint32_t count,
+                            const struct plx_bench_round_facts *facts)
+{
+    struct plx_bench_case second = *what;
+    second.name = what->also_name;
+    second.what = what->also_what;
+    second.unit = what->also_unit;
+    second.block = 0;
+    return add_rows(bench, &second, tracks, count, facts, true);
+}
+
+void plx_bench_rows_end(struct plx_bench *bench)
+{
+    uint32_t first = 0;
+    for (uint32_t i = 0; i < bench->row_count; i++) {
+        const struct plx_bench_row *row = &bench->rows[i];
+        const struct plx_bench_row *next = i + 1 < bench->row_count ? row + 1 : NULL;
+        bench->rows_busy += row->busy;
+        bench->rows_drifted += row->has && row->drifted;
+        bench->rows_unsure += row->has && row->unsure;
+        bench->failed = bench->failed || (!row->has && row->slices != 0 && !row->quiet);
+        if (next != NULL && strcmp(row->bench, next->bench) == 0 &&
+            strcmp(row->case_name, next->case_name) == 0)
+            continue;
+        if (bench->passes > 1)
+            plx_bench_print_case(bench, first, i + 1 - first);
+        first = i + 1;
+    }
+}
