@@ -20,6 +20,8 @@
  * acknowledged: a write torn by a loss of power can only spoil its own group. The cost: half a page
  * a group on average, and of a group of one small record nearly all of its page. Rewriting the last
  * page would spare that, and lose acknowledged records when it is torn.
+ * Opening writes the last group, and headers, once more as they are: after an fdatasync that failed
+ * the cache shows what the device may not have, and a second one would not say so.
  *
  * A torn tail, told from damage. The next group is written only after the fdatasync before it.
  * So if a record is missing or wrong, and the beginning of a later group is there, then what is
@@ -179,6 +181,9 @@ struct plx__journal_scan {
     uint32_t tail_slot;
     uint64_t window_at; /* what of the segment is in memory */
     uint64_t window_bytes;
+    uint64_t group_at; /* the last group found, as far as it is not written again */
+    uint64_t group_end;
+    uint32_t group_slot; /* NO_SLOT: none was */
 };
 
 /* In the caller's memory, where it stays until closed; about 20 KiB. Zeroed is one that is not

@@ -89,26 +89,64 @@ static void epoch_durable(struct plx_journal *journal, int64_t result)
         opened(journal);
 }
 
-/* Makes what was handed out durable: a crash of the process alone leaves it in the cache. */
-static void sync_next(struct plx_journal *journal, int64_t result)
+/* --- what was handed out becomes durable ------------------------------------------------------ */
+
+/*
+ * A crash of the process alone leaves it in the cache, and an fdatasync that failed does, too, but
+ * as if it were on the device: the next one says nothing of it. So what may not have been durable
+ * is written again before it counts: the last group, and the headers from the tail on.
+ */
+static void sync_next(struct plx_journal *journal, int64_t result);
+
+static void sync_failed(struct plx_journal *journal, int64_t result, uint32_t slot,
+                        const char *what)
 {
+    plx__journal_blame(journal, (int)result, journal->slots[slot].number, "%s: %s", what,
+                       strerrordesc_np(-(int)result));
+    plx__journal_shut(journal, (int)result);
+}
+
+static void header_again(struct plx_journal *journal, int64_t result)
+{
+    uint32_t slot = journal->probed - 1;
+    if (result < 0)
+        sync_failed(journal, result, slot, "header");
+    else
+        plx__journal_run_file(&journal->upkeep, PLX__TASK_DATA, &journal->slots[slot].file,
+                              sync_next);
+}
+
+static void header_read(struct plx_journal *journal, int64_t result)
+{
+    uint32_t slot = journal->probed - 1;
     if (result < 0) {
-        plx__journal_blame(journal, (int)result, journal->slots[journal->probed - 1].number,
-                           "fdatasync: %s", strerrordesc_np(-(int)result));
-        plx__journal_shut(journal, (int)result);
+        sync_failed(journal, result, slot, "header");
         return;
     }
-    uint64_t tail = journal->scan.tail_number;
+    /* Cut short, it is still whole; nothing else is in its page. */
+    memset(journal->page + result, 0, PLX__JOURNAL_BLOCK - (uint64_t)result);
+    plx__journal_transfer(&journal->upkeep, PLX__TASK_WRITE, &journal->slots[slot].file,
+                          journal->page, PLX__JOURNAL_BLOCK, 0, header_again);
+}
+
+static void sync_next(struct plx_journal *journal, int64_t result)
+{
+    const struct plx__journal_scan *scan = &journal->scan;
+    if (result < 0) {
+        sync_failed(journal, result, journal->probed - 1, "fdatasync");
+        return;
+    }
     while (journal->probed < PLX_JOURNAL_SEGMENTS_MAX) {
-        struct plx__journal_slot *slot = &journal->slots[journal->probed++];
-        if (slot->number >= tail) {
-            plx__journal_run_file(&journal->upkeep, PLX__TASK_DATA, &slot->file, sync_next);
+        uint32_t index = journal->probed++;
+        struct plx__journal_slot *slot = &journal->slots[index];
+        if (slot->number >= scan->tail_number || index == scan->group_slot) {
+            plx__journal_transfer(&journal->upkeep, PLX__TASK_READ, &slot->file, journal->page,
+                                  PLX__JOURNAL_BLOCK, 0, header_read);
             return;
         }
         if (slot->number < journal->oldest)
             slot->number = 0;
     }
-    const struct plx__journal_scan *scan = &journal->scan;
     journal->next_sequence = scan->sequence;
     uint32_t newest = scan->epoch_max > journal->epoch ? scan->epoch_max : journal->epoch;
     journal->epoch = newest + 1;
@@ -116,14 +154,52 @@ static void sync_next(struct plx_journal *journal, int64_t result)
     plx__journal_write_control(journal, epoch_durable);
 }
 
-static void recovered_folder(struct plx_journal *journal, int64_t result)
+static void group_again(struct plx_journal *journal, int64_t result);
+
+static void group_read(struct plx_journal *journal, int64_t result)
 {
-    if (result < 0 && result != -EINVAL) {
-        give_up(journal, result, "folder");
+    struct plx__journal_scan *scan = &journal->scan;
+    uint8_t *block = journal->buffers[0].block;
+    if (result == 0)
+        result = -EIO;
+    if (result < 0) {
+        sync_failed(journal, result, scan->group_slot, "read of the last group");
         return;
     }
-    journal->probed = 0;
-    sync_next(journal, 0);
+    /* The file may end within the padding. */
+    uint64_t bytes = plx_round_up((uint64_t)result, PLX__JOURNAL_BLOCK);
+    memset(block + result, 0, bytes - (uint64_t)result);
+    uint64_t at = scan->group_at;
+    scan->group_at = at + bytes;
+    plx__journal_transfer(&journal->upkeep, PLX__TASK_WRITE, &journal->slots[scan->group_slot].file,
+                          block, bytes, at, group_again);
+}
+
+static void group_again(struct plx_journal *journal, int64_t result)
+{
+    struct plx__journal_scan *scan = &journal->scan;
+    if (result < 0) {
+        sync_failed(journal, result, scan->group_slot, "write of the last group");
+        return;
+    }
+    if (scan->group_slot == PLX__JOURNAL_NO_SLOT || scan->group_at >= scan->group_end) {
+        journal->probed = 0;
+        sync_next(journal, 0);
+        return;
+    }
+    uint64_t left = scan->group_end - scan->group_at;
+    plx__journal_transfer(&journal->upkeep, PLX__TASK_READ, &journal->slots[scan->group_slot].file,
+                          journal->buffers[0].block,
+                          left < journal->opts.buffer_bytes ? left : journal->opts.buffer_bytes,
+                          scan->group_at, group_read);
+}
+
+static void recovered_folder(struct plx_journal *journal, int64_t result)
+{
+    if (result < 0 && result != -EINVAL)
+        give_up(journal, result, "folder");
+    else
+        group_again(journal, 0);
 }
 
 static void recovered(struct plx_journal *journal, int64_t result)

@@ -124,8 +124,13 @@ static int take(struct plx_journal *journal, const struct plx__journal_record *r
             return rc;
         }
     }
+    if (record->sequence == record->first) {
+        scan->group_slot = scan->slot;
+        scan->group_at = at;
+    }
     scan->phase = PHASE_SAME;
     scan->at = at + plx__journal_bytes(record->len);
+    scan->group_end = plx_round_up(scan->at, PLX__JOURNAL_BLOCK);
     scan->group_first = record->first;
     scan->epoch = record->epoch;
     if (record->epoch > scan->epoch_max)
@@ -344,6 +349,7 @@ void plx__journal_recover(struct plx_journal *journal, plx__journal_next_fn next
         .sequence = journal->oldest_sequence,
         .window_at = NO_WINDOW,
         .slot = PLX__JOURNAL_NO_SLOT,
+        .group_slot = PLX__JOURNAL_NO_SLOT,
     };
     enter(journal, PHASE_SAME, slot, journal->oldest, PLX__JOURNAL_BLOCK);
     go_on(journal);

@@ -15,6 +15,19 @@
 
 static const struct sim_counts counts = {.plain = 2000, .sanitized = 500, .soak = 50000};
 
+static const struct sim_kept kept[] = {
+    {54, "a group whose fdatasync had failed counted as durable after the next opening"},
+    {515, "the same, in a segment that was used again"},
+    {1001, "the same, behind a full buffer"},
+    {1000007, "the same of a segment's header"},
+};
+
+static void journals_that_once_failed_are_whole(void **state)
+{
+    (void)state;
+    sim_seeds_run_kept(kept, sizeof(kept) / sizeof(*kept));
+}
+
 static void journal_run_twice_gives_equal_hashes(void **state)
 {
     (void)state;
@@ -30,6 +43,7 @@ static void journal_gives_back_what_it_acknowledged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(journals_that_once_failed_are_whole),
         cmocka_unit_test(journal_run_twice_gives_equal_hashes),
         cmocka_unit_test(journal_gives_back_what_it_acknowledged),
     };

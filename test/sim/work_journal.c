@@ -271,10 +271,6 @@ static void adapt_faults(struct sim_run *run)
     static const enum plx__sim_choice of_crash[] = {PLX__SIM_CRASH_PAGE, PLX__SIM_CRASH_TORN,
                                                     PLX__SIM_CRASH_SIZE, PLX__SIM_CRASH_NAME};
     run->faults.choice_rates[PLX__SIM_COMPLETE_LOST] = 0;
-    /* After a failed fsync a journal must not trust what the cache shows: asked for by a variable,
-     * see test_sim_journal.c. */
-    if (getenv("POLLUX_SIM_SYNC_ERRORS") == NULL)
-        run->faults.choice_rates[PLX__SIM_SYNC_ERROR] = 0;
     /* Errors like any other here: a file's ops are not tried again. */
     if (run->faults.temper != SIM_ROUGH) {
         run->faults.choice_rates[PLX__SIM_INTERRUPT] = 0;
