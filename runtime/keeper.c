@@ -215,9 +215,13 @@ static void report(struct plx_runtime *rt, struct plx__slot *slot, uint64_t stuc
     look->left_out = 0;
     pthread_mutex_lock(&capture.lock);
     bool answered = ask(tid);
-    say(rt, "reactor %u (cpu %u) is stuck: in one turn for %llu ms, %llu of them on its CPU%s%s",
+    const struct plx_reactor *r = plx_load_acquire(&slot->reactor);
+    const char *task = plx_load_relaxed(&r->tasks.running);
+    say(rt,
+        "reactor %u (cpu %u) is stuck: in one turn for %llu ms, %llu of them on its CPU%s%s%s%s",
         slot->index, rt->plan->reactors[slot->index].cpu, (unsigned long long)(stuck_ns / 1000000u),
-        (unsigned long long)((spent > look->cpu_ns ? spent - look->cpu_ns : 0) / 1000000u), more,
+        (unsigned long long)((spent > look->cpu_ns ? spent - look->cpu_ns : 0) / 1000000u),
+        task != NULL ? ", running task " : "", task != NULL ? task : "", more,
         answered ? "; at" : "; its thread does not say where (signal blocked, or not running)");
     if (answered)
         say_frames(rt);

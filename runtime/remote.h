@@ -66,6 +66,13 @@ PLX_API PLX_MUST_CHECK int plx_op_submit_on(struct plx_reactor *from, struct plx
  */
 PLX_API void plx_op_cancel_on(struct plx_reactor *from, struct plx_remote *remote);
 
+/*
+ * plx_op_submit_on in a task: waits for the event and returns its result, as plx_await does of an
+ * op here (runtime/sched/await.h). The memory of both is the caller's as above; it may lie on the
+ * task's stack where reactors are not given up (-EOWNERDEAD).
+ */
+PLX_API int64_t plx_await_on(struct plx_remote *remote, uint32_t to, struct plx_op *op);
+
 PLX_EXTERN_C_END
 
 #endif

@@ -140,6 +140,40 @@ int plx_gate_close(struct plx_gate *gate)
     return gate->inside == 0 ? 0 : plx__wait_in(&gate->waiting, &waiter);
 }
 
+/* --- promises --------------------------------------------------------------------------------- */
+
+void plx_promise_init(struct plx_promise *promise)
+{
+    memset(promise, 0, sizeof(*promise));
+}
+
+void plx_promise_keep(struct plx_promise *promise, int64_t result)
+{
+    PLX_ASSERT(!promise->kept);
+    promise->kept = true;
+    promise->result = result;
+    if (promise->task != NULL)
+        plx__task_wake(promise->task, 0);
+}
+
+int64_t plx_promise_await(struct plx_promise *promise, plx_promise_cancel_fn cancel, void *ctx)
+{
+    struct plx_task *task = plx__task_running;
+    if (!promise->kept && task == NULL)
+        return -EDEADLK;
+    if (!promise->kept && cancel != NULL && plx__task_is_refused(task)) {
+        cancel(ctx);
+        cancel = NULL;
+    }
+    /* It may have been kept in there. */
+    if (!promise->kept) {
+        promise->task = task;
+        (void)plx__task_wait(task, cancel, ctx);
+        promise->task = NULL;
+    }
+    return promise->result;
+}
+
 /* --- channels --------------------------------------------------------------------------------- */
 
 int plx_chan_init(struct plx_chan *chan, void *memory, uint32_t slots, uint32_t item_bytes)

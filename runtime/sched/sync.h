@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What tasks of one reactor wait for each other with: semaphores, gates and channels. Between
- * reactors there are channels of another kind (runtime/sched/xchan.h).
+ * What tasks of one reactor wait for each other with: semaphores, gates, channels and promises.
+ * Between reactors there are channels of another kind (runtime/sched/xchan.h).
  *
  * Words. A *semaphore* has *units* that are acquired and released. A *gate* lets work in until it
  * is closed, and tells when all has left. A *channel* is a bounded queue of items of one size; each
- * end can be closed. Who waits is served in the order of coming, and nobody passes those who wait.
+ * end can be closed. A *promise* is a result that somebody will give: what makes anything that has
+ * a callback a wait. Who waits is served in the order of coming, and nobody passes those who wait.
  *
  * All objects are the caller's memory, and stay in place while somebody waits for them. They need
  * no end of their own.
@@ -23,6 +24,7 @@
 PLX_EXTERN_C_BEGIN
 
 struct plx__waiter;
+struct plx_task;
 
 /* Tasks that wait, the first to be served first. The fields are the runtime's. */
 struct plx_wait_queue {
@@ -122,6 +124,32 @@ static inline uint32_t plx_chan_count(const struct plx_chan *chan)
 {
     return chan->count;
 }
+
+/* --- promises --------------------------------------------------------------------------------- */
+
+/* Asks that what was begun end soon; the promise is kept all the same. */
+typedef void (*plx_promise_cancel_fn)(void *ctx);
+
+struct plx_promise {
+    struct plx_task *task;
+    int64_t result;
+    bool kept;
+};
+
+PLX_API void plx_promise_init(struct plx_promise *promise);
+
+/* Gives the result, once. From a callback, say. */
+PLX_API void plx_promise_keep(struct plx_promise *promise, int64_t result);
+
+/*
+ * Waits until the promise is kept, and returns its result; -EDEADLK outside of a task. Never
+ * refused, as what gives the result was begun: ask plx_task_may_wait before that. When the task is
+ * cancelled, or was before, and not shielded, `cancel` is called, once; the wait goes on until the
+ * promise is kept, so that what keeps it may lie on the task's stack. `cancel` NULL: nothing can
+ * cut it short.
+ */
+PLX_API int64_t plx_promise_await(struct plx_promise *promise, plx_promise_cancel_fn cancel,
+                                  void *ctx);
 
 PLX_EXTERN_C_END
 

@@ -145,6 +145,13 @@ struct plx_task *plx__task_enter(int *why)
     return task;
 }
 
+int plx_task_may_wait(void)
+{
+    int why = 0;
+    (void)plx__task_enter(&why);
+    return why;
+}
+
 int plx_task_yield(void)
 {
     struct plx_task *task = plx__task_running;

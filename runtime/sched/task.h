@@ -127,6 +127,12 @@ PLX_API int plx_task_sleep(uint64_t ns);
 PLX_API int plx_task_sleep_until(uint64_t at_ns);
 
 /*
+ * What each wait begins with: 0, or why it is refused: -ECANCELED, behind one yield; -EDEADLK. For
+ * waits of one's own, made of promises (runtime/sched/sync.h).
+ */
+PLX_API int plx_task_may_wait(void);
+
+/*
  * Between the two, which nest, the running task waits as if it were not cancelled: for what must
  * be brought to its end. Keep it short: nothing cuts it off but the deadline of a stop.
  */

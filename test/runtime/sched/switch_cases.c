@@ -56,8 +56,8 @@ static const char *pass_values(void)
 #elif defined(__aarch64__)
 #define WORDS(X)                                                                                   \
     X(a, "x20")                                                                                    \
-    X(b, "x21") X(c, "x22") X(d, "x23") X(e, "x24") X(f, "x25") X(g, "x26") X(h, "x27")            \
-        X(i, "x28")
+    X(b, "x21") X(c, "x22") X(d, "x23") X(e, "x24") X(f, "x25") X(g, "x26") X(h, "x27") X(i, "x2"  \
+                                                                                             "8")
 #define REALS(X)                                                                                   \
     X(k, "d8") X(l, "d9") X(m, "d10") X(n, "d11") X(o, "d12") X(p, "d13") X(q, "d14") X(r, "d15")
 #define TOUCH()                                                                                    \

@@ -277,6 +277,72 @@ static void channel_of_nothing_is_refused(void **state)
     assert_int_equal(plx_chan_init(&chan, memory, 1, 0), -EINVAL);
 }
 
+/* --- promises --------------------------------------------------------------------------------- */
+
+struct waited {
+    struct plx_promise promise;
+    unsigned cancels;
+    bool keeps; /* when it is cancelled */
+};
+
+static void ask_to_end(void *ctx)
+{
+    struct waited *waited = ctx;
+    waited->cancels++;
+    if (waited->keeps)
+        plx_promise_keep(&waited->promise, -5);
+}
+
+static int64_t await_promise(void *ctx)
+{
+    struct waited *waited = ctx;
+    return plx_promise_await(&waited->promise, ask_to_end, waited);
+}
+
+static void promise_that_is_kept_wakes_its_task(void **state)
+{
+    (void)state;
+    struct task_world world = task_world_open("");
+    struct waited waited = {.cancels = 0};
+    plx_promise_init(&waited.promise);
+    assert_int_equal(plx_promise_await(&waited.promise, NULL, NULL), -EDEADLK);
+    struct plx_task *task = task_start(&world, await_promise, &waited);
+    task_turn(&world, 3);
+    assert_int_equal(plx_task_try_join(task, NULL), -EAGAIN);
+    plx_promise_keep(&waited.promise, 77);
+    assert_int_equal(task_finish(&world, task), 77);
+    /* Kept before, it is no wait. */
+    assert_int_equal(plx_promise_await(&waited.promise, NULL, NULL), 77);
+    assert_int_equal(task_do(&world, await_promise, &waited), 77);
+    assert_int_equal(waited.cancels, 0);
+    task_world_close(&world);
+}
+
+static void promise_whose_task_is_cancelled_is_waited_for(void **state)
+{
+    (void)state;
+    struct task_world world = task_world_open("");
+    for (unsigned i = 0; i < 4; i++) {
+        /* Cancelled before it waits, or while it does; kept at once, or later. */
+        struct waited waited = {.keeps = i / 2 == 0};
+        plx_promise_init(&waited.promise);
+        struct plx_task *task = task_start(&world, await_promise, &waited);
+        if (i % 2 == 0)
+            plx_task_cancel(task);
+        task_turn(&world, 2);
+        if (i % 2 == 1)
+            plx_task_cancel(task);
+        task_turn(&world, 2);
+        assert_int_equal(waited.cancels, 1);
+        if (!waited.keeps) {
+            assert_int_equal(plx_task_try_join(task, NULL), -EAGAIN);
+            plx_promise_keep(&waited.promise, -5);
+        }
+        assert_int_equal(task_finish(&world, task), -5);
+    }
+    task_world_close(&world);
+}
+
 /* --- all at random ---------------------------------------------------------------------------- */
 
 #define MIX_TASKS 24u
@@ -390,6 +456,8 @@ int main(void)
         cmocka_unit_test(channel_closed_by_its_receiver_wakes_receivers),
         cmocka_unit_test(channel_waits_that_are_cancelled_lose_no_item),
         cmocka_unit_test(channel_of_nothing_is_refused),
+        cmocka_unit_test(promise_that_is_kept_wakes_its_task),
+        cmocka_unit_test(promise_whose_task_is_cancelled_is_waited_for),
         cmocka_unit_test(random_mix_of_waits_and_cancels_adds_up),
     };
     return cmocka_run_group_tests_name("sync", tests, NULL, NULL);

@@ -495,6 +495,47 @@ static void task_that_never_ends_is_named_at_the_deadline(void **state)
     plx_runtime_destroy(lost);
 }
 
+/* --- stalls ----------------------------------------------------------------------------------- */
+
+struct stall {
+    PLX_ATOMIC(bool) told;
+};
+
+static void hear(enum plx_log_level level, const char *text, void *ctx)
+{
+    (void)level;
+    if (strstr(text, "is stuck") != NULL && strstr(text, "running task spinner") != NULL)
+        plx_store_relaxed(&((struct stall *)ctx)->told, true);
+}
+
+static int64_t spin(void *ctx)
+{
+    while (!plx_load_relaxed(&((struct stall *)ctx)->told))
+        plx_cpu_relax();
+    return 0;
+}
+
+static int spawn_spinner(struct plx_reactor *reactor, void *ctx)
+{
+    const struct plx_task_opts opts = {.name = "spinner", .detached = true};
+    return plx_task_spawn(reactor, &opts, spin, ctx, NULL);
+}
+
+static void task_that_takes_a_turn_is_named_in_the_report_of_the_stall(void **state)
+{
+    (void)state;
+    struct stall stall = {.told = false};
+    struct plx_runtime_opts opts;
+    plx_runtime_opts_init(&opts);
+    opts.on_start = spawn_spinner;
+    opts.log = hear;
+    opts.ctx = &stall;
+    struct plx_runtime *rt = rt_create("stall_report=1ms", &opts);
+    rt_start(rt);
+    RT_UNTIL(plx_load_relaxed(&stall.told));
+    rt_finish(rt);
+}
+
 /* --- what else sees a stack ------------------------------------------------------------------- */
 
 static void *trace[64];
@@ -573,6 +614,7 @@ int main(void)
         cmocka_unit_test(task_that_cancels_itself_is_refused_its_waits),
         cmocka_unit_test(tasks_that_wait_are_cancelled_when_the_reactor_ends),
         cmocka_unit_test(task_that_never_ends_is_named_at_the_deadline),
+        cmocka_unit_test(task_that_takes_a_turn_is_named_in_the_report_of_the_stall),
         cmocka_unit_test(backtrace_in_a_task_ends_at_its_entry),
         cmocka_unit_test(task_that_forks_goes_on_in_the_child),
     };

@@ -408,8 +408,64 @@ static void handler_that_came_later_stays(void **state)
     assert_true(now.sa_handler == before.sa_handler);
 }
 
-int main(void)
+/* --- the debugger ----------------------------------------------------------------------------- */
+
+__attribute__((noinline)) void plx_test_stop_here(void);
+void plx_test_stop_here(void)
 {
+    __asm__ volatile("" ::: "memory");
+}
+
+static int64_t call_stop(void *ctx)
+{
+    (void)ctx;
+    plx_test_stop_here();
+    return 1;
+}
+
+/* What the debugger runs. */
+static int be_debugged(void)
+{
+    struct task_world world = task_world_open("backend=epoll");
+    int64_t result = task_do(&world, call_stop, NULL);
+    task_world_close(&world);
+    return result == 1 ? 0 : 1;
+}
+
+static const char *program;
+
+static void debugger_walks_from_a_task_to_its_entry(void **state)
+{
+    (void)state;
+    if (rt_is_sanitized() || system("gdb --version >/dev/null 2>&1") != 0) {
+        print_message("skipped: no gdb here, or a sanitizer that it gets lost in\n");
+        skip();
+    }
+    char command[1024];
+    static char said[65536];
+    snprintf(command, sizeof(command),
+             "gdb -batch -nx -ex 'set confirm off' -ex 'break plx_test_stop_here' -ex run -ex bt "
+             "-ex kill --args '%s' --be-debugged 2>&1 </dev/null",
+             program);
+    FILE *gdb = popen(command, "r");
+    assert_non_null(gdb);
+    said[fread(said, 1, sizeof(said) - 1, gdb)] = '\0';
+    pclose(gdb);
+    if (strstr(said, "Breakpoint 1, ") == NULL) {
+        print_message("skipped: gdb may not trace here: %s\n", said);
+        skip();
+    }
+    assert_non_null(strstr(said, "in call_stop "));
+    assert_non_null(strstr(said, "in plx__switch_entry "));
+    assert_null(strstr(said, "corrupt stack"));
+    assert_null(strstr(said, "main ("));
+}
+
+int main(int argc, char **argv)
+{
+    program = argv[0];
+    if (argc > 1 && strcmp(argv[1], "--be-debugged") == 0)
+        return be_debugged();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stacks_are_made_up_to_the_bound),
         cmocka_unit_test(closed_page_below_a_stack_is_known),
@@ -423,6 +479,7 @@ int main(void)
         cmocka_unit_test(overflow_is_left_alone_where_that_is_asked_for),
         cmocka_unit_test(handlers_are_as_before_when_a_reactor_has_ended),
         cmocka_unit_test(handler_that_came_later_stays),
+        cmocka_unit_test(debugger_walks_from_a_task_to_its_entry),
     };
     return cmocka_run_group_tests_name("task_stack", tests, NULL, NULL);
 }
