@@ -345,7 +345,7 @@ static void all_waits_for_room_in_the_ring(void **state)
     faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 1, 10, NULL, NULL, NULL});
     faults_add(&(struct fault){FAULT_REFUSE, PLX_OP_READ, 0, 1000, -EAGAIN, NULL, NULL, NULL});
     int rc = plx_file_read_all(&file, &io, data, 1000, 0, note_io, &outcome);
-    world_settle(bench->world);
+    WORLD_UNTIL(bench->world, io.done == 10);
     plx_file_io_cancel(&io);
     assert_int_equal(finish(bench, rc), -ECANCELED);
     assert_int_equal(io.done, 10);
