@@ -21,7 +21,8 @@
  * a group on average, and of a group of one small record nearly all of its page. Rewriting the last
  * page would spare that, and lose acknowledged records when it is torn.
  * Opening writes the last group, and headers, once more as they are: after an fdatasync that failed
- * the cache shows what the device may not have, and a second one would not say so.
+ * the cache shows what the device may not have, and a second one would not say so. These bytes are
+ * the same, so of a device that writes a sector or does not, a torn one of these changes nothing.
  *
  * A torn tail, told from damage. The next group is written only after the fdatasync before it.
  * So if a record is missing or wrong, and the beginning of a later group is there, then what is
