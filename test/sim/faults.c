@@ -156,6 +156,11 @@ void sim_faults_init(struct sim_faults *faults, uint64_t seed)
             faults->temper == SIM_ROUGH || (faults->temper == SIM_HARMLESS && !specs[i].harmful);
         faults->choice_rates[i] = specs[i].draw == DRAW_ANY ? MILLION : allowed ? rate : 0;
     }
+    /* There is one crash a seed at the most, so what it does is not to be rare. */
+    for (uint32_t i = PLX__SIM_CRASH_PAGE; i <= PLX__SIM_CRASH_NAME; i++) {
+        if (faults->temper == SIM_ROUGH)
+            faults->choice_rates[i] = (uint32_t)(seed * (2 * i + 1) * 7919 % MILLION);
+    }
     for (uint32_t i = 0; i < SIM_FAULT_COUNT; i++) {
         uint32_t rate = draw_rate(&faults->random, faults_known[i].rate);
         bool allowed = faults->temper == SIM_ROUGH ||
