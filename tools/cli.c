@@ -298,6 +298,14 @@ static void describe_range(const struct plx_cli_option *option, char *text, size
     }
 }
 
+static bool add_text(struct plx_cli_texts *texts, const char *text)
+{
+    if (texts->count == PLX_CLI_TEXTS_MAX)
+        return false;
+    texts->texts[texts->count++] = text;
+    return true;
+}
+
 /* Stores the value of an option. Returns -1, or the exit status after an error was told. */
 static int take_value(const struct plx_cli_command *command, const struct plx_cli_option *option,
                       const char *value)
@@ -309,6 +317,11 @@ static int take_value(const struct plx_cli_command *command, const struct plx_cl
         break;
     case PLX_CLI_TEXT:
         *(const char **)option->into = value;
+        break;
+    case PLX_CLI_TEXTS:
+        if (!add_text(option->into, value))
+            return plx_cli_usage_error(command->name, "--%s may be given %u times at most",
+                                       option->name, PLX_CLI_TEXTS_MAX);
         break;
     case PLX_CLI_COUNT:
         taken = plx_cli_read_count(value, option->min, option->max, option->into);

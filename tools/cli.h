@@ -29,10 +29,18 @@ enum plx_cli_exit {
 enum plx_cli_kind {
     PLX_CLI_FLAG,     /* no value; `into` is a bool */
     PLX_CLI_TEXT,     /* `into` is a const char *, which points into argv */
+    PLX_CLI_TEXTS,    /* may be given several times; `into` is a struct plx_cli_texts */
     PLX_CLI_COUNT,    /* `into` is a uint64_t within min and max */
     PLX_CLI_SIZE,     /* the same, in bytes: 64, 64K, 1M */
     PLX_CLI_DURATION, /* the same, in ns: 500us, 2s */
     PLX_CLI_CHOICE    /* `into` is an int: the position of the word among `choices` */
+};
+
+#define PLX_CLI_TEXTS_MAX 32u
+
+struct plx_cli_texts {
+    const char *texts[PLX_CLI_TEXTS_MAX]; /* point into argv */
+    uint32_t count;
 };
 
 /* One option. Fields that its kind does not use stay zero. A table of them ends with a zero one. */

@@ -9,13 +9,10 @@
 
 #include "tools/bench/frame.h"
 #include "tools/bench/heap.h"
-#include "tools/cli.h"
+#include "tools/bench/request.h"
 #include "tools/commands.h"
 
-#define NAME "pollux bench"
-
-/* Another seed measures in another order; the same one in the same. */
-#define DEFAULT_SEED 1
+#define NAME PLX_BENCH_NAME
 
 struct entry {
     const char *name;
@@ -37,101 +34,9 @@ static const struct entry entries[] = {
 
 #define ENTRY_COUNT (sizeof(entries) / sizeof(entries[0]))
 
-struct request {
-    bool wanted[ENTRY_COUNT];
-    bool quick;
-    const char *json;
-    const char *csv;
-    uint64_t rounds;
-    uint64_t seed;
-    const char *dir;
-    uint64_t file_bytes;
-    FILE *json_stream;
-    FILE *csv_stream;
-};
+static bool wanted[ENTRY_COUNT];
 
 /* --- command line ---------------------------------------------------------------------------- */
-
-static const char details[] =
-    "names\n"
-    "  c2c    round trip of a cache line, for each pair of cores\n"
-    "  ring   queue from one thread to one other: round trip, time per item\n"
-    "  mesh   posts and calls between two reactors\n"
-    "  uring  submitting, an idle turn, completions, cancelling, round trips\n"
-    "  tcp    echo over loopback: round trip, and rate with 1, 50, 300 connections\n"
-    "  pool   buffers taken and given back, beside malloc, mimalloc and jemalloc\n"
-    "  mem    latency and bandwidth, by node of the core and of the memory\n"
-    "  task   switching, beginning, ending, yielding, beside fcontext and ucontext\n"
-    "  timer  arming, disarming, firing beside a heap and libuv; reading the clock\n"
-    "  file   reads at random places, beside fio; copies, beside cp and dd\n"
-    "  all    each of them\n\n"
-    "Cores are chosen as for reactors: POLLUX_CPUS=2,3 measures on those two.\n"
-    "Exit status: 0 all was measured, 1 a measurement failed, 2 usage.";
-
-static const char examples[] = "pollux bench c2c ring --quick\n"
-                               "pollux bench all --json results.json\n"
-                               "POLLUX_CPUS=0,4 pollux bench mesh --csv -";
-
-static int parse(struct request *request, int argc, char **argv)
-{
-    const struct plx_cli_option options[] = {
-        {.name = "quick",
-         .help = "fewer and shorter slices: all benchmarks within a minute",
-         .kind = PLX_CLI_FLAG,
-         .into = &request->quick},
-        {.name = "json",
-         .value = "FILE",
-         .help = "write the results as JSON, schema 1; - is standard output, and the tables then "
-                 "go to standard error",
-         .kind = PLX_CLI_TEXT,
-         .into = &request->json},
-        {.name = "csv",
-         .value = "FILE",
-         .help = "the same as comma-separated values",
-         .kind = PLX_CLI_TEXT,
-         .into = &request->csv},
-        {.name = "rounds",
-         .value = "N",
-         .help = "slices of each subject, 1 to 100000; more are slower and steadier",
-         .kind = PLX_CLI_COUNT,
-         .into = &request->rounds,
-         .min = 1,
-         .max = 100000},
-        {.name = "seed",
-         .value = "N",
-         .help = "of the order in which subjects take turns",
-         .kind = PLX_CLI_COUNT,
-         .into = &request->seed,
-         .min = 0,
-         .max = INT64_MAX},
-        {.name = "dir",
-         .value = "DIR",
-         .help = "where the files of `file` lie meanwhile, on the device to be measured; unless "
-                 "told, TMPDIR or /var/tmp",
-         .kind = PLX_CLI_TEXT,
-         .into = &request->dir},
-        {.name = "size",
-         .value = "BYTES",
-         .help = "of the file that is read and copied; 1G unless told, 256M with --quick",
-         .kind = PLX_CLI_SIZE,
-         .into = &request->file_bytes,
-         .min = 1 << 20,
-         .max = INT64_MAX / 4},
-        {0},
-    };
-    const struct plx_cli_command command = {
-        .name = NAME,
-        .arguments = "NAME...",
-        .summary = "Measures Pollux beside bare floors and peers, in interleaved slices of one "
-                   "run, so that\nratios mean something on a machine whose speed drifts.",
-        .options = options,
-        .details = details,
-        .examples = examples,
-    };
-    int names = 0;
-    int status = plx_cli_parse(&command, argc, argv, &names);
-    return status >= 0 ? status : -1 - names;
-}
 
 static int unknown_name(const char *word)
 {
@@ -146,34 +51,51 @@ static int unknown_name(const char *word)
                                known);
 }
 
-static int take_names(struct request *request, int count, char **names)
+static int take_names(int count, char **names, bool list)
 {
-    if (count == 0)
+    if (count == 0 && !list)
         return unknown_name(NULL);
+    for (size_t j = 0; count == 0 && j < ENTRY_COUNT; j++)
+        wanted[j] = true;
     for (int i = 0; i < count; i++) {
         bool all = strcmp(names[i], "all") == 0;
         bool found = all;
         for (size_t j = 0; j < ENTRY_COUNT; j++) {
             bool same = strcmp(names[i], entries[j].name) == 0;
-            request->wanted[j] = request->wanted[j] || all || same;
+            wanted[j] = wanted[j] || all || same;
             found = found || same;
         }
         if (!found)
             return unknown_name(names[i]);
     }
-    if (request->json != NULL && request->csv != NULL && strcmp(request->json, "-") == 0 &&
-        strcmp(request->csv, "-") == 0)
-        return plx_cli_usage_error(NAME, "--json and --csv cannot both be standard output");
     return -1;
 }
 
-static bool wants(const struct request *request, const char *name)
+static bool wants(const char *name)
 {
     for (size_t i = 0; i < ENTRY_COUNT; i++) {
         if (strcmp(entries[i].name, name) == 0)
-            return request->wanted[i];
+            return wanted[i];
     }
     return false;
+}
+
+/* --cpus, --nodes and --smt stand for settings, and come before those of the environment. */
+static int take_settings(struct plx_bench *bench, const struct plx_bench_request *request)
+{
+    const struct {
+        const char *name;
+        const char *value;
+    } values[] = {{"POLLUX_CPUS", request->cpus},
+                  {"POLLUX_NODES", request->nodes},
+                  {"POLLUX_SMT", request->smt ? "yes" : NULL}};
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        if (values[i].value != NULL && setenv(values[i].name, values[i].value, 1) != 0) {
+            plx_cli_error(NAME, "%s: %s", values[i].name, strerror(errno));
+            return PLX_EXIT_FAILED;
+        }
+    }
+    return plx_cli_settings(NAME, &bench->settings);
 }
 
 /* Opened before anything is measured, so that a wrong path costs no minutes. */
@@ -240,6 +162,8 @@ void plx_bench_leave_out(struct plx_bench *bench, const char *peer, const char *
         if (strcmp(bench->missing_peers[i], peer) == 0)
             return;
     }
+    if (bench->listing)
+        return;
     if (bench->missing_peer_count < PLX_BENCH_PEERS_MAX)
         bench->missing_peers[bench->missing_peer_count++] = peer;
     plx_cli_progress_clear();
@@ -323,12 +247,35 @@ static int make_plan(struct plx_bench *bench, struct plx_diag *diag)
     return rc == 0 ? plx_plan_create(bench->machine, &settings, &bench->plan, diag) : rc;
 }
 
+/* Whether the CPUs of --pairs are there for us. */
+static int check_pairs(const struct plx_bench *bench, struct plx_diag *diag)
+{
+    for (uint32_t i = 0; i < 2 * bench->pair_count; i++) {
+        int cpu = i % 2 == 0 ? bench->pairs[i / 2].a : bench->pairs[i / 2].b;
+        const struct plx_machine_cpu *found = plx_machine_cpu(bench->machine, (uint32_t)cpu);
+        if (found == NULL)
+            return plx_diag_set(diag, -EINVAL, "--pairs",
+                                "--pairs names CPU %d, which does not exist; the last one is %u",
+                                cpu, bench->machine->cpus[bench->machine->cpu_count - 1].cpu);
+        if (!found->allowed)
+            return plx_diag_set(diag, -EINVAL, "--pairs",
+                                "--pairs names CPU %d, on which the process's affinity or cpuset "
+                                "does not let it run",
+                                cpu);
+    }
+    return 0;
+}
+
 static void choose_cores(struct plx_bench *bench)
 {
     const struct plx_plan *plan = bench->plan;
     char vendor[16];
     bench->cpu_a = (int)plan->reactors[0].cpu;
     bench->cpu_b = plan->reactor_count > 1 ? (int)plan->reactors[1].cpu : -1;
+    if (bench->pair_count != 0) {
+        bench->cpu_a = bench->pairs[0].a;
+        bench->cpu_b = bench->pairs[0].b;
+    }
     if (bench->cpu_b < 0)
         bench->one_core = "two spinning threads need two cores, and there is one usable";
     else if (bench->machine->quota_mcpus != 0 && bench->machine->quota_mcpus < 2000)
@@ -346,6 +293,9 @@ static int prepare(struct plx_bench *bench, struct plx_diag *diag)
                             "there is nothing to measure on a machine that is not this one (%s)",
                             bench->machine->source);
     rc = make_plan(bench, diag);
+    if (rc != 0)
+        return rc;
+    rc = check_pairs(bench, diag);
     if (rc != 0)
         return rc;
     choose_cores(bench);
@@ -378,23 +328,46 @@ static void clean(struct plx_bench *bench)
 
 /* --- running --------------------------------------------------------------------------------- */
 
-static int measure_all(struct plx_bench *bench, const struct request *request)
+/* Once over all that is wanted. */
+static int pass(struct plx_bench *bench)
 {
     int rc = 0;
+    bench->groups = 0;
+    for (size_t i = 0; i < ENTRY_COUNT && rc == 0; i++) {
+        for (size_t part = 0; part < 2 && rc == 0; part++) {
+            if (wanted[i] && entries[i].parts[part] != NULL)
+                rc = entries[i].parts[part](bench);
+            plx_bench_memory_fini(bench);
+        }
+    }
+    return rc;
+}
+
+static int measure_all(struct plx_bench *bench)
+{
+    int rc = 0;
+    if (bench->listing)
+        return pass(bench);
     plx_bench_host_print(bench);
     if (bench->one_core != NULL)
         fprintf(bench->tables, "%s: cases that use two are left without figures\n",
                 bench->one_core);
     plx_bench_time_clock(bench);
     fputc('\n', bench->tables);
-    for (size_t i = 0; i < ENTRY_COUNT && rc == 0; i++) {
-        for (size_t part = 0; part < 2 && rc == 0; part++) {
-            if (request->wanted[i] && entries[i].parts[part] != NULL)
-                rc = entries[i].parts[part](bench);
-            plx_bench_memory_fini(bench);
-        }
-    }
+    for (bench->pass = 0; bench->pass < bench->passes && rc == 0; bench->pass++)
+        rc = pass(bench);
     return rc;
+}
+
+/* Patterns that nothing matched are mistakes. */
+static int check_only(const struct plx_bench *bench)
+{
+    for (uint32_t i = 0; i < bench->only->count; i++) {
+        if ((bench->only_used & (1u << i)) == 0)
+            return plx_cli_usage_error(NAME, "--only: no case matches '%.60s' (--list names them)",
+                                       bench->only->texts[i]);
+    }
+    return -1;
 }
 
 static int close_stream(FILE *stream, int rc, const char *path)
@@ -406,7 +379,7 @@ static int close_stream(FILE *stream, int rc, const char *path)
     return rc;
 }
 
-static int write_results(const struct plx_bench *bench, const struct request *request)
+static int write_results(const struct plx_bench *bench, const struct plx_bench_request *request)
 {
     int rc = 0;
     if (request->json_stream != NULL)
@@ -420,7 +393,7 @@ static int write_results(const struct plx_bench *bench, const struct request *re
     return rc;
 }
 
-static int run(struct plx_bench *bench, const struct request *request)
+static int run(struct plx_bench *bench, const struct plx_bench_request *request)
 {
     struct plx_diag diag = {0};
     int rc = prepare(bench, &diag);
@@ -428,29 +401,52 @@ static int run(struct plx_bench *bench, const struct request *request)
         plx_cli_diag(NAME, &diag);
         return plx_cli_exit_of(rc);
     }
-    rc = measure_all(bench, request);
+    rc = measure_all(bench);
     plx_cli_progress_clear();
     if (rc != 0) {
         plx_cli_error(NAME, "%s", strerror(-rc));
         return PLX_EXIT_FAILED;
     }
+    int status = check_only(bench);
+    if (status >= 0 || bench->listing)
+        return status >= 0 ? status : PLX_EXIT_OK;
     plx_bench_rows_end(bench);
     plx_bench_print_end(bench);
     rc = write_results(bench, request);
     return rc != 0 || bench->failed ? PLX_EXIT_FAILED : PLX_EXIT_OK;
 }
 
+static void fill(struct plx_bench *bench, const struct plx_bench_request *request)
+{
+    bench->quick = request->quick;
+    bench->listing = request->list;
+    bench->dir = request->dir;
+    bench->file_bytes = request->file_bytes;
+    bench->rounds = (uint32_t)request->rounds;
+    bench->seed = request->seed;
+    bench->random = request->seed;
+    bench->passes = (uint32_t)request->repeat;
+    bench->precision = request->precision;
+    bench->case_ns = request->seconds * UINT64_C(1000000000);
+    bench->only = &request->only;
+    bench->pairs = request->pairs;
+    bench->pair_count = request->pair_count;
+    bench->nodes_required = request->nodes != NULL;
+    bench->start_ticks = plx_ticks();
+    bench->start_ns = plx_bench_monotonic_ns();
+}
+
 int plx_cmd_bench(int argc, char **argv)
 {
-    struct request request = {.seed = DEFAULT_SEED};
-    int status = parse(&request, argc, argv);
+    struct plx_bench_request *request;
+    int status = plx_bench_parse(argc, argv, &request);
     if (status >= 0)
         return status;
-    status = take_names(&request, -1 - status, argv + 1);
+    status = take_names(-1 - status, argv + 1, request->list);
     if (status >= 0)
         return status;
 
-    if (wants(&request, "pool"))
+    if (wants("pool") && !request->list)
         plx_bench_heaps_prepare(argc, argv);
     struct plx_bench *bench =
         aligned_alloc(2 * PLX_CACHE_LINE, plx_round_up(sizeof(*bench), 2 * PLX_CACHE_LINE));
@@ -459,23 +455,17 @@ int plx_cmd_bench(int argc, char **argv)
         return PLX_EXIT_FAILED;
     }
     memset(bench, 0, sizeof(*bench));
-    bench->quick = request.quick;
-    bench->dir = request.dir;
-    bench->file_bytes = request.file_bytes;
-    bench->rounds = (uint32_t)request.rounds;
-    bench->seed = request.seed;
-    bench->random = request.seed;
-    bench->start_ticks = plx_ticks();
-    bench->start_ns = plx_bench_monotonic_ns();
+    fill(bench, request);
 
-    status = plx_cli_settings(NAME, &bench->settings);
+    status = take_settings(bench, request);
+    if (status < 0 && !request->list)
+        status = open_stream(request->json, &request->json_stream);
+    if (status < 0 && !request->list)
+        status = open_stream(request->csv, &request->csv_stream);
+    bench->tables =
+        request->json_stream == stdout || request->csv_stream == stdout ? stderr : stdout;
     if (status < 0)
-        status = open_stream(request.json, &request.json_stream);
-    if (status < 0)
-        status = open_stream(request.csv, &request.csv_stream);
-    bench->tables = request.json_stream == stdout || request.csv_stream == stdout ? stderr : stdout;
-    if (status < 0)
-        status = run(bench, &request);
+        status = run(bench, request);
     clean(bench);
     free(bench);
     return status;

@@ -177,7 +177,7 @@ static int open_files(struct plx_bench_files *files)
         uint64_t word = plx_bench_random(&random);
         memcpy(files->pages + i, &word, sizeof(word));
     }
-    if (make_folder(files) == 0) {
+    if (!files->bench->listing && make_folder(files) == 0) {
         catch_signals(files);
         (void)write_source(files);
     }

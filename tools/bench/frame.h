@@ -12,6 +12,8 @@
 #include "alloc/arena.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/interval.h"
+#include "tools/bench/select.h"
+#include "tools/cli.h"
 
 #define PLX_BENCH_ARENAS_MAX 64
 #define PLX_BENCH_PEERS_MAX  8
@@ -120,7 +122,14 @@ struct plx_bench {
     uint64_t seed;
     uint64_t random;
     int cpu_a;
-    int cpu_b;            /* -1: none */
+    int cpu_b;                           /* -1: none */
+    bool listing;                        /* cases are named and nothing is measured */
+    const char *listed;                  /* the last case that was */
+    const struct plx_cli_texts *only;    /* patterns of the cases that are measured; empty: all */
+    uint32_t only_used;                  /* a bit for each that matched one */
+    const struct plx_bench_cores *pairs; /* that c2c measures, by --pairs */
+    uint32_t pair_count;
+    bool nodes_required;  /* memory elsewhere than asked for is a failure */
     const char *one_core; /* not NULL: why two threads may not spin */
     bool guarded;         /* there is a hypervisor, which may put two CPUs on one core */
     FILE *tables;
@@ -161,6 +170,9 @@ struct plx_bench {
 
 /* A core's speed that moves by more than this part within a case leaves its rows in doubt. */
 #define PLX_BENCH_DRIFT 0.05
+
+/* slices.c: whether a case is to be measured, by --only; for set-ups that take their time. */
+bool plx_bench_is_wanted(struct plx_bench *bench, const char *bench_name, const char *case_name);
 
 /* speed.c: how long a reading of the counter takes; fills clock_ns and fenced_ns. */
 void plx_bench_time_clock(struct plx_bench *bench);

@@ -250,7 +250,7 @@ struct plx_arena *plx_bench_arena(struct plx_bench *bench, size_t bytes, int cpu
     opts.page_1g = bench->settings.hugepages_1g;
     opts.page_2m = bench->settings.hugepages_2m;
     opts.thp = bench->settings.thp;
-    opts.bind = PLX_WANT_TRY;
+    opts.bind = bench->nodes_required ? PLX_WANT_REQUIRE : PLX_WANT_TRY;
     opts.lock = PLX_WANT_TRY;
     if (mem_node != NULL)
         *mem_node = -1;
@@ -267,8 +267,17 @@ struct plx_arena *plx_bench_arena(struct plx_bench *bench, size_t bytes, int cpu
         return NULL;
     }
     bench->arena_count++;
+    int seen = seen_node(bench, arena);
     if (mem_node != NULL)
-        *mem_node = seen_node(bench, arena);
+        *mem_node = seen;
+    if (seen < 0 && bench->nodes_required) {
+        plx_diag_set(&diag, -EIO, "memory",
+                     "%lld pages are not seen on node %d, and --nodes asks "
+                     "for it",
+                     (long long)arena->pages_off_node, arena->node);
+        plx_bench_failed(bench, "memory", &diag);
+        return NULL;
+    }
     return arena;
 }
 

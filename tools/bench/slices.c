@@ -208,10 +208,18 @@ static bool guard_holds(struct plx_bench *bench)
     return (double)p50 / PLX_BENCH_TRIPS * plx_bench_ns_per_tick(bench) >= LINE_MIN_NS;
 }
 
+/* Threads of one core by what the machine says: their line is as fast as it looks. */
+static bool are_siblings(const struct plx_bench *bench, const struct plx_bench_track *track)
+{
+    const struct plx_machine_cpu *a = plx_machine_cpu(bench->machine, (uint32_t)track->cpu_a);
+    const struct plx_machine_cpu *b = plx_machine_cpu(bench->machine, (uint32_t)track->cpu_b);
+    return a != NULL && b != NULL && a->core == b->core;
+}
+
 static void guarded_slice(struct plx_bench *bench, const struct plx_bench_case *what,
                           struct plx_bench_track *track, uint32_t us)
 {
-    bool guarded = bench->guarded && what->two_cores;
+    bool guarded = bench->guarded && what->two_cores && !are_siblings(bench, track);
     track->rc = plx_bench_pair_place(bench, track->cpu_a, track->cpu_b, &track->diag);
     bool holds = track->rc != 0 || !guarded || guard_holds(bench);
     if (track->rc == 0)
@@ -463,10 +471,40 @@ static void free_track(struct plx_bench_track *track)
     free(track->medians);
 }
 
+bool plx_bench_is_wanted(struct plx_bench *bench, const char *bench_name, const char *case_name)
+{
+    bool is_wanted = bench->only->count == 0;
+    for (uint32_t i = 0; i < bench->only->count; i++) {
+        if (!plx_bench_matches(bench->only->texts[i], bench_name, case_name))
+            continue;
+        bench->only_used |= 1u << i;
+        is_wanted = true;
+    }
+    return is_wanted;
+}
+
+static void list(struct plx_bench *bench, const char *bench_name, const char *name,
+                 const char *what)
+{
+    if (plx_bench_is_wanted(bench, bench_name, name) &&
+        (bench->listed == NULL || strcmp(bench->listed, name) != 0))
+        fprintf(bench->tables, "%-6s  %-22s  %s\n", bench_name, name, what);
+    bench->listed = name;
+}
+
 int plx_bench_measure(struct plx_bench *bench, const struct plx_bench_case *what,
                       const struct plx_bench_subject *subjects, uint32_t subject_count)
 {
     struct plx_bench_track *order[TRACKS_MAX];
+    bool also = what->also_name != NULL && plx_bench_is_wanted(bench, what->bench, what->also_name);
+    bool first = plx_bench_is_wanted(bench, what->bench, what->name);
+    if (bench->listing) {
+        list(bench, what->bench, what->name, what->what);
+        if (what->also_name != NULL)
+            list(bench, what->bench, what->also_name, what->also_what);
+    }
+    if (bench->listing || (!also && !first))
+        return 0;
     PLX_ASSERT(subject_count <= TRACKS_MAX);
     struct plx_bench_track *tracks = calloc(subject_count, sizeof(*tracks));
     if (tracks == NULL)
@@ -480,9 +518,9 @@ int plx_bench_measure(struct plx_bench *bench, const struct plx_bench_case *what
     }
     struct plx_bench_round_facts facts = {.group = bench->groups++};
     int rc = measure(bench, what, tracks, order, subject_count, &facts);
-    if (rc == 0)
+    if (rc == 0 && first)
         rc = plx_bench_add_rows(bench, what, tracks, subject_count, &facts);
-    if (rc == 0 && what->also_name != NULL)
+    if (rc == 0 && also)
         rc = plx_bench_add_also_rows(bench, what, tracks, subject_count, &facts);
     for (uint32_t i = 0; i < subject_count; i++)
         free_track(&tracks[i]);

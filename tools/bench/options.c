@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/* The command line of `pollux bench`, but for the names of benchmarks. */
+#include <string.h>
+
+#include "tools/bench/request.h"
+
+/* Another seed measures in another order; the same one in the same. */
+#define DEFAULT_SEED  1
+#define DEFAULT_WORST 10
+#define WORST_MAX     1000
+
+static struct plx_bench_request request = {
+    .seed = DEFAULT_SEED, .repeat = 1, .threshold_ns = 1000, .worst = DEFAULT_WORST};
+
+static const char details[] =
+    "names\n"
+    "  c2c     a cache line, compare-and-swap, and queue of cells, for each pair of cores\n"
+    "  ring    queue from one thread to one other: round trip, time per item\n"
+    "  mesh    posts and calls between two reactors\n"
+    "  uring   submitting, an idle turn, completions, cancelling, round trips\n"
+    "  tcp     echo over loopback: round trip, and rate with 1, 50, 300 connections\n"
+    "  pool    buffers taken and given back, beside malloc, mimalloc and jemalloc\n"
+    "  mem     latency, bandwidth, latency under load, by node of the core and of the memory\n"
+    "  timer   arming, disarming, firing beside a heap and libuv; reading the clock\n"
+    "  task    switching, beginning, ending, yielding, beside fcontext and ucontext\n"
+    "  file    reads at random places, beside fio; copies, beside cp and dd\n"
+    "  all     each of them\n\n"
+    "Cores are chosen as for reactors: --cpus 2,3 (or POLLUX_CPUS) measures on those two.\n"
+    "Exit status: 0 all was measured, 1 a measurement failed, 2 usage.";
+
+static const char examples[] = "pollux bench c2c ring --quick\n"
+                               "pollux bench all --json results.json\n"
+                               "pollux bench mesh --cpus 0,4 --csv -\n"
+                               "pollux bench ring --only 'rtt_*' --precision 1% --time 30\n"
+                               "pollux bench c2c --pairs 0:1,0:64 --smt\n"
+                               "pollux bench --list";
+
+static const struct plx_cli_option options[] = {
+    {.name = "quick",
+     .help = "fewer and shorter slices: all benchmarks within a minute",
+     .kind = PLX_CLI_FLAG,
+     .into = &request.quick},
+    {.name = "list",
+     .help = "print the cases of the named benchmarks, or of all, and measure nothing",
+     .kind = PLX_CLI_FLAG,
+     .into = &request.list},
+    {.name = "only",
+     .value = "CASE",
+     .help = "only cases whose name, or BENCH/CASE, matches this pattern (*, ?, [...]); may be "
+             "given several times",
+     .kind = PLX_CLI_TEXTS,
+     .into = &request.only},
+    {.name = "json",
+     .value = "FILE",
+     .help = "write the results as JSON, schema 1; - is standard output, and the tables then go to "
+             "standard error",
+     .kind = PLX_CLI_TEXT,
+     .into = &request.json},
+    {.name = "csv",
+     .value = "FILE",
+     .help = "the same as comma-separated values",
+     .kind = PLX_CLI_TEXT,
+     .into = &request.csv},
+    {.name = "cpus",
+     .value = "LIST",
+     .help = "measure on these, as POLLUX_CPUS: 0,2-5",
+     .kind = PLX_CLI_TEXT,
+     .into = &request.cpus},
+    {.name = "nodes",
+     .value = "LIST",
+     .help = "measure on cores and memory of these, as POLLUX_NODES; memory that cannot be had "
+             "there, or not be seen there, is then a failure",
+     .kind = PLX_CLI_TEXT,
+     .into = &request.nodes},
+    {.name = "smt",
+     .help = "also measure on siblings of a core, as POLLUX_SMT",
+     .kind = PLX_CLI_FLAG,
+     .into = &request.smt},
+    {.name = "pairs",
+     .value = "A:B,...",
+     .help = "the pairs of CPUs for c2c; the first is what the others measure on",
+     .kind = PLX_CLI_TEXT,
+     .into = &request.pairs_text},
+    {.name = "rounds",
+     .value = "N",
+     .help = "slices of each subject, 1 to 100000; more are slower and steadier",
+     .kind = PLX_CLI_COUNT,
+     .into = &request.rounds,
+     .min = 1,
+     .max = 100000},
+    {.name = "precision",
+     .value = "PERCENT",
+     .help = "repeat each case until each median is known so well, its 95 % interval reaching so "
+             "far to each side: 2%",
+     .kind = PLX_CLI_TEXT,
+     .into = &request.precision_text},
+    {.name = "time",
+     .value = "SECONDS",
+     .help = "the most that a case may take; 60 with --precision unless told, 5 with --quick, too",
+     .kind = PLX_CLI_COUNT,
+     .into = &request.seconds,
+     .min = 1,
+     .max = 86400},
+    {.name = "repeat",
+     .value = "N",
+     .help = "measure everything so many times, set up anew each time; rows are of all together",
+     .kind = PLX_CLI_COUNT,
+     .into = &request.repeat,
+     .min = 1,
+     .max = 1000},
+    {.name = "seed",
+     .value = "N",
+     .help = "of the order in which subjects take turns",
+     .kind = PLX_CLI_COUNT,
+     .into = &request.seed,
+     .min = 0,
+     .max = INT64_MAX},
+    {.name = "dir",
+     .value = "DIR",
+     .help = "where the files of `file` lie meanwhile, on the device to be measured; unless told, "
+             "TMPDIR or /var/tmp",
+     .kind = PLX_CLI_TEXT,
+     .into = &request.dir},
+    {.name = "size",
+     .value = "BYTES",
+     .help = "of the file that `file` reads and copies, 1G unless told, 256M with --quick, and of "
+             "the buffers of `mem`",
+     .kind = PLX_CLI_SIZE,
+     .into = &request.file_bytes,
+     .min = 1 << 20,
+     .max = INT64_MAX / 4},
+    {0},
+};
+
+/* What is more than a number or a word. -1 to go on, or the exit status. */
+static int read_texts(void)
+{
+    if (request.precision_text != NULL &&
+        !plx_bench_read_percent(request.precision_text, &request.precision))
+        return plx_cli_usage_error(PLX_BENCH_NAME,
+                                   "--precision takes a percentage from 0.01%% to 50%%, not "
+                                   "'%.40s'",
+                                   request.precision_text);
+    if (request.pairs_text == NULL)
+        return -1;
+    int count = plx_bench_read_pairs(request.pairs_text, request.pairs);
+    if (count == -2)
+        return plx_cli_usage_error(PLX_BENCH_NAME, "--pairs: a pair is of two CPUs, not of one");
+    if (count < 0)
+        return plx_cli_usage_error(PLX_BENCH_NAME,
+                                   "--pairs takes up to %u pairs of CPUs such as 0:1,0:4, not "
+                                   "'%.40s'",
+                                   PLX_BENCH_PAIRS_MAX, request.pairs_text);
+    request.pair_count = (uint32_t)count;
+    return -1;
+}
+
+int plx_bench_parse(int argc, char **argv, struct plx_bench_request **out)
+{
+    const struct plx_cli_command command = {
+        .name = PLX_BENCH_NAME,
+        .arguments = "NAME...",
+        .summary = "Measures Pollux beside bare floors and peers, in interleaved slices of one "
+                   "run, so that\nratios mean something on a machine whose speed drifts.",
+        .options = options,
+        .details = details,
+        .examples = examples,
+    };
+    int names = 0;
+    *out = &request;
+    int status = plx_cli_parse(&command, argc, argv, &names);
+    if (status < 0)
+        status = read_texts();
+    if (status < 0 && request.json != NULL && request.csv != NULL &&
+        strcmp(request.json, "-") == 0 && strcmp(request.csv, "-") == 0)
+        status =
+            plx_cli_usage_error(PLX_BENCH_NAME, "--json and --csv cannot both be standard output");
+    return status >= 0 ? status : -1 - names;
+}
