@@ -86,14 +86,14 @@ uint32_t plx__tasks_run(struct plx__tasks *tasks)
     if (left > PLX__TURN_TASKS_MAX)
         left = PLX__TURN_TASKS_MAX;
     uint32_t ran = 0;
-    uint64_t before = plx_ticks();
+    uint64_t before = plx__tasks_ticks(tasks, 0);
     uint64_t end = before + tasks->turn_ticks;
     plx__fiber_here(&tasks->fiber);
     do {
         struct plx_task_group *group = plx__task_group_choose(tasks);
         uint32_t most = left - ran < PLX__TASKS_PER_LOOK ? left - ran : PLX__TASKS_PER_LOOK;
         uint32_t runs = run_some(tasks, group, most);
-        uint64_t now = plx_ticks();
+        uint64_t now = plx__tasks_ticks(tasks, runs);
         ran += runs;
         group->runs += runs;
         group->run_ticks += now - before;
@@ -411,7 +411,7 @@ void plx__tasks_init(struct plx__tasks *tasks, const struct plx__tasks_config *c
 {
     tasks->reactor = config->reactor;
     tasks->io = config->io;
-    tasks->ticks_per_ns = config->ticks_per_ns;
+    tasks->ticks_per_ns = config->io->own_clock ? 1 : config->ticks_per_ns;
     tasks->turn_ticks = in_ticks(tasks, PLX__TURN_TASKS_NS);
     tasks->slice_ticks = in_ticks(tasks, PLX_TASK_SLICE_NS);
     tasks->names_overflows = config->names_overflows;

@@ -81,7 +81,7 @@ int plx_task_group_read_stats(struct plx_reactor *reactor, uint32_t index,
 /* The next look is half the time away, at the pace of the questions since the last one. */
 static PLX_COLD bool look_at_clock(struct plx__tasks *tasks)
 {
-    uint64_t now = plx_ticks();
+    uint64_t now = plx__tasks_ticks(tasks, (uint64_t)tasks->slice_step);
     uint64_t step = 1;
     if (plx__task_budget < 0) {
         /* The first question since it was entered. */

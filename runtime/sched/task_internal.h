@@ -99,6 +99,7 @@ struct plx__tasks {
     uint64_t turn_ticks;
     uint64_t slice_ticks;
     double ticks_per_ns;
+    uint64_t made_up_ticks; /* where the world is simulated */
     bool names_overflows;
     bool is_armed; /* the handler of overflows */
     struct plx__altstack altstack;
@@ -128,6 +129,18 @@ extern _Thread_local int32_t plx__task_budget __attribute__((tls_model("initial-
 
 /* In reactor.c. */
 struct plx__tasks *plx__reactor_tasks(struct plx_reactor *reactor);
+
+/*
+ * The counter, when `steps` have been done since it was read last. In a simulated world a step
+ * takes a time that is made up, so that the order of tasks depends on nothing but the seed.
+ */
+static inline uint64_t plx__tasks_ticks(struct plx__tasks *tasks, uint64_t steps)
+{
+    if (PLX_LIKELY(!tasks->io->own_clock))
+        return plx_ticks();
+    tasks->made_up_ticks += steps * 100;
+    return tasks->made_up_ticks;
+}
 
 /* Makes the scheduler; no stack yet. `tasks` is zeroed. */
 void plx__tasks_init(struct plx__tasks *tasks, const struct plx__tasks_config *config);
