@@ -91,6 +91,9 @@ bool sim_run_seed(uint64_t seed, FILE *trace, uint64_t *hash, char *why, size_t 
 /* Runs one seed of a journal that is killed and opened again; as sim_run_seed. */
 bool sim_journal_seed(uint64_t seed, FILE *trace, uint64_t *hash, char *why, size_t why_bytes);
 
+/* Runs one seed of tasks that wait in every way; as sim_run_seed. */
+bool sim_tasks_seed(uint64_t seed, FILE *trace, uint64_t *hash, char *why, size_t why_bytes);
+
 /* The run is wrong; the first time counts. */
 void sim_fail(struct sim_run *run, const char *format, ...) PLX_PRINTF(2, 3);
 
