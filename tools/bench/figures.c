@@ -131,7 +131,7 @@ static int add_rounds(struct plx_bench_row *row, const struct plx_bench_track *t
     for (uint32_t i = 0; i < track->round_count; i++) {
         const struct plx_bench_medians *medians = &track->medians[i];
         uint64_t value = also ? medians->also : (spare ? medians->spare : medians->kept);
-        bool there = also ? medians->has_also : value != 0;
+        bool there = also ? medians->has_also && medians->good == !spare : value != 0;
         paired[row->paired_count++] = there ? figure_of(row, (double)value) : (double)NAN;
     }
     return 0;
@@ -232,6 +232,18 @@ static bool lacks(struct plx_bench *bench, const struct plx_bench_case *what,
     return row->why[0] != '\0';
 }
 
+/* The second figures of slices as a histogram, which is the track's. */
+static struct plx_histogram *gather_also(const struct plx_bench_track *track, bool spare)
+{
+    plx_histogram_reset(track->also);
+    for (uint32_t i = 0; i < track->round_count; i++) {
+        const struct plx_bench_medians *medians = &track->medians[i];
+        if (medians->has_also && medians->good == !spare)
+            plx_histogram_record(track->also, medians->also);
+    }
+    return track->also;
+}
+
 static int add_row(struct plx_bench *bench, const struct plx_bench_case *what,
                    const struct plx_bench_track *track, const struct plx_bench_round_facts *facts,
                    bool also)
@@ -248,11 +260,11 @@ static int add_row(struct plx_bench *bench, const struct plx_bench_case *what,
     row->unsure = track->unsure;
     if (lacking)
         return track->medians != NULL ? add_rounds(row, track, false, also) : 0;
-    struct plx_histogram *samples = also ? track->also : track->kept;
-    bool spare = !also && plx_histogram_count(samples) == 0;
     /* Slices with others on the core only for a row that has nothing else. */
-    if (spare && !row->has)
-        samples = track->spare;
+    bool spare = track->good == 0 && !row->has;
+    struct plx_histogram *samples = spare ? track->spare : track->kept;
+    if (also)
+        samples = gather_also(track, spare);
     row->why[0] = '\0';
     if (plx_histogram_count(samples) != 0)
         return merge(row, samples, track, spare, also);

@@ -196,6 +196,11 @@ int plx_bench_guard_run(struct plx_bench_slice *slice, void *ctx, struct plx_dia
 int plx_bench_guard_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag);
 uint64_t plx_bench_monotonic_ns(void);
 double plx_bench_ns_per_tick(const struct plx_bench *bench);
+/* The node nearest to `cpu` that has memory for us; PLX_NODE_ANY: none. */
+int plx_bench_node_near(const struct plx_machine *machine, int cpu);
+/* plx_bench_arena on a node by its number. */
+struct plx_arena *plx_bench_arena_on(struct plx_bench *bench, size_t bytes, int node,
+                                     int *mem_node);
 /* Ends what plx_bench_memory gave. */
 void plx_bench_memory_fini(struct plx_bench *bench);
 

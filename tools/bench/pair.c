@@ -218,7 +218,7 @@ int plx_bench_guard_peer(struct plx_bench_slice *slice, void *ctx, struct plx_di
 /* --- memory ---------------------------------------------------------------------------------- */
 
 /* The node nearest to `cpu` that has memory for us. */
-static int memory_node(const struct plx_machine *machine, int cpu)
+int plx_bench_node_near(const struct plx_machine *machine, int cpu)
 {
     const struct plx_machine_cpu *found = plx_machine_cpu(machine, (uint32_t)cpu);
     int nearest = PLX_NODE_ANY;
@@ -244,6 +244,11 @@ static int seen_node(const struct plx_bench *bench, const struct plx_arena *aren
 
 struct plx_arena *plx_bench_arena(struct plx_bench *bench, size_t bytes, int cpu, int *mem_node)
 {
+    return plx_bench_arena_on(bench, bytes, plx_bench_node_near(bench->machine, cpu), mem_node);
+}
+
+struct plx_arena *plx_bench_arena_on(struct plx_bench *bench, size_t bytes, int node, int *mem_node)
+{
     struct plx_diag diag = {0};
     struct plx_arena_opts opts;
     plx_arena_opts_init(&opts);
@@ -261,7 +266,7 @@ struct plx_arena *plx_bench_arena(struct plx_bench *bench, size_t bytes, int cpu
     if (bench->arena_count == PLX_BENCH_ARENAS_MAX)
         plx_diag_set(&diag, rc, "memory", "more than %d pieces of it", PLX_BENCH_ARENAS_MAX);
     else
-        rc = plx_arena_init(arena, wanted, memory_node(bench->machine, cpu), &opts, &diag);
+        rc = plx_arena_init(arena, wanted, node, &opts, &diag);
     if (rc != 0) {
         plx_bench_failed(bench, "memory", &diag);
         return NULL;

@@ -23,6 +23,14 @@ struct plx_bench_subject plx_bench_raw_rtt(struct plx_bench *bench);
 struct plx_bench_subject plx_bench_cells_rtt(struct plx_bench *bench, uint32_t slots);
 struct plx_bench_subject plx_bench_cells_items(struct plx_bench *bench, uint32_t slots);
 
+/*
+ * The same in memory of the caller's: an arena that has plx_bench_cells_arena_bytes left. Where it
+ * has not, the subject is missing. `mem_node` and the cores are the caller's to fill in.
+ */
+size_t plx_bench_cells_arena_bytes(uint32_t slots);
+struct plx_bench_subject plx_bench_cells_rtt_in(struct plx_arena *arena, uint32_t slots);
+struct plx_bench_subject plx_bench_cells_items_in(struct plx_arena *arena, uint32_t slots);
+
 #ifdef PLX_BENCH_CK
 /* ck_ring of Concurrency Kit, its functions for one producer and one consumer. */
 struct plx_bench_subject plx_bench_ck_rtt(struct plx_bench *bench, uint32_t slots);

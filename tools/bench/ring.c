@@ -152,6 +152,46 @@ struct plx_bench_subject plx_bench_cells_items(struct plx_bench *bench, uint32_t
     return subject;
 }
 
+size_t plx_bench_cells_arena_bytes(uint32_t slots)
+{
+    size_t line = 2 * PLX_CACHE_LINE;
+    return plx_round_up(sizeof(struct cells), line) +
+           2 * plx_round_up(plx_cells_bytes(slots), line);
+}
+
+static struct plx_bench_subject subject_in(struct plx_arena *arena, uint32_t slots, bool both)
+{
+    struct plx_bench_subject subject = {
+        .name = "pollux/cells", .missing = "no memory", .mem_node = -1};
+    size_t bytes = plx_cells_bytes(slots);
+    struct cells *cells = plx_arena_carve(arena, sizeof(*cells), 2 * PLX_CACHE_LINE);
+    void *there = plx_arena_carve(arena, bytes, 2 * PLX_CACHE_LINE);
+    void *back = both ? plx_arena_carve(arena, bytes, 2 * PLX_CACHE_LINE) : NULL;
+    if (cells == NULL || there == NULL || plx_cells_init(there, slots, &cells->there) != 0)
+        return subject;
+    if (both && (back == NULL || plx_cells_init(back, slots, &cells->back) != 0))
+        return subject;
+    subject.missing = NULL;
+    subject.ctx = cells;
+    return subject;
+}
+
+struct plx_bench_subject plx_bench_cells_rtt_in(struct plx_arena *arena, uint32_t slots)
+{
+    struct plx_bench_subject subject = subject_in(arena, slots, true);
+    subject.run = cells_rtt_run;
+    subject.peer = cells_rtt_peer;
+    return subject;
+}
+
+struct plx_bench_subject plx_bench_cells_items_in(struct plx_arena *arena, uint32_t slots)
+{
+    struct plx_bench_subject subject = subject_in(arena, slots, false);
+    subject.run = cells_items_run;
+    subject.peer = cells_items_peer;
+    return subject;
+}
+
 struct plx_bench_subject plx_bench_raw_rtt(struct plx_bench *bench)
 {
     struct plx_bench_subject subject = {

@@ -293,16 +293,16 @@ static int keep_slice(struct plx_bench *bench, struct plx_bench_track *track, bo
         track->discarded++;
         bench->discarded_busy++;
         medians->spare = p50;
+        medians->has_also = track->has_also;
         plx_histogram_merge(track->spare, track->round);
     } else {
         track->good++;
         medians->kept = p50;
         plx_histogram_merge(track->kept, track->round);
+        medians->good = true;
         medians->has_also = track->has_also;
-        medians->also = track->round_also;
-        if (track->has_also)
-            plx_histogram_record(track->also, track->round_also);
     }
+    medians->also = track->round_also;
     plx_histogram_reset(track->round);
     track->in_round = 0;
     track->has_also = false;

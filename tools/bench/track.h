@@ -11,6 +11,7 @@ struct plx_bench_medians {
     uint64_t spare;
     uint64_t also;
     bool has_also;
+    bool good; /* its slice was kept */
 };
 
 /* A subject under measurement. */
@@ -19,7 +20,7 @@ struct plx_bench_track {
     struct plx_histogram *kept;
     struct plx_histogram *spare; /* of slices in which others ran, for when there are no better */
     struct plx_histogram *round; /* of this round, until that is known to be good */
-    struct plx_histogram *also;  /* of kept slices: the case's second figure, a value a slice */
+    struct plx_histogram *also;  /* the case's second figure, a value a slice; made for its rows */
     struct plx_bench_medians *medians; /* of each round */
     uint32_t round_count;
     uint32_t round_room;

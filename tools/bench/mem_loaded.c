@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Latency under load: one core follows a chain through memory while others of its node read as much
+ * as they are allowed to, by a pause after each piece. Each point of the curve has two figures, of
+ * the same slices: the latency of a load, and the bandwidth that the others had meanwhile.
+ *
+ * Threads. Each of the others has a thread of its own, made for a node and ended behind it, which
+ * sleeps but for the slices that load the memory.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/bench/mem.h"
+
+#define PIECE_BYTES 16384u
+#define LOADERS_MAX 63u
+
+#define ROUNDS         12u
+#define QUICK_TOTAL_US 1000000u
+#define FULL_TOTAL_US  8000000u
+#define SLICE_US_MIN   2000u
+#define SLICE_US_MAX   20000u
+
+struct load;
+
+/* A core that reads. Its count is its own line's. */
+struct loader {
+    struct load *load;
+    pthread_t thread;
+    int cpu;
+    size_t offset;
+    bool wrong;
+    PLX_ATOMIC(uint64_t) bytes PLX_ALIGNED(2 * PLX_CACHE_LINE);
+};
+
+struct load {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    uint32_t turn;    /* a slice with load has a number of its own */
+    uint32_t working; /* loaders in this turn */
+    bool ends;
+    uint64_t pause_ticks;
+    struct plx_bench_buffer *buffer; /* what is read */
+    struct loader *loaders;
+    uint32_t count;
+    PLX_ATOMIC(bool) stop PLX_ALIGNED(2 * PLX_CACHE_LINE);
+};
+
+/* A point of the curve. */
+struct point {
+    const char *name;
+    int64_t pause_ns; /* -1: nobody reads */
+    struct load *load;
+    struct plx_bench_buffer *chased;
+};
+
+static const struct point points[] = {
+    {.name = "raw/alone", .pause_ns = -1},       {.name = "raw/pause_16us", .pause_ns = 16000},
+    {.name = "raw/pause_8us", .pause_ns = 8000}, {.name = "raw/pause_4us", .pause_ns = 4000},
+    {.name = "raw/pause_2us", .pause_ns = 2000}, {.name = "raw/pause_1us", .pause_ns = 1000},
+    {.name = "raw/no_pause", .pause_ns = 0},
+};
+
+#define POINTS (sizeof(points) / sizeof(points[0]))
+
+/* --- the others ------------------------------------------------------------------------------ */
+
+static void read_on(struct loader *loader, uint64_t pause_ticks)
+{
+    struct load *load = loader->load;
+    /* Relaxed: nothing is read on the strength of it. */
+    while (!plx_load_relaxed(&load->stop)) {
+        if (!plx_bench_buffer_read(load->buffer, loader->offset, PIECE_BYTES))
+            loader->wrong = true;
+        loader->offset = (loader->offset + PIECE_BYTES) % load->buffer->bytes;
+        plx_store_relaxed(&loader->bytes, plx_load_relaxed(&loader->bytes) + PIECE_BYTES);
+        uint64_t end = plx_ticks() + pause_ticks;
+        while (pause_ticks != 0 && plx_ticks() < end)
+            plx_cpu_relax();
+    }
+}
+
+static void *loader_main(void *argument)
+{
+    struct loader *loader = argument;
+    struct load *load = loader->load;
+    uint32_t seen = 0;
+    pthread_mutex_lock(&load->lock);
+    for (;;) {
+        while (load->turn == seen && !load->ends)
+            pthread_cond_wait(&load->changed, &load->lock);
+        if (load->ends)
+            break;
+        seen = load->turn;
+        uint64_t pause_ticks = load->pause_ticks;
+        load->working++;
+        pthread_cond_broadcast(&load->changed);
+        pthread_mutex_unlock(&load->lock);
+        read_on(loader, pause_ticks);
+        pthread_mutex_lock(&load->lock);
+        load->working--;
+        pthread_cond_broadcast(&load->changed);
+    }
+    pthread_mutex_unlock(&load->lock);
+    return NULL;
+}
+
+static void begin(struct load *load, uint64_t pause_ticks)
+{
+    pthread_mutex_lock(&load->lock);
+    plx_store_relaxed(&load->stop, false); /* the lock orders it */
+    load->pause_ticks = pause_ticks;
+    load->turn++;
+    pthread_cond_broadcast(&load->changed);
+    while (load->working != load->count)
+        pthread_cond_wait(&load->changed, &load->lock);
+    pthread_mutex_unlock(&load->lock);
+}
+
+static void end(struct load *load)
+{
+    plx_store_relaxed(&load->stop, true);
+    pthread_mutex_lock(&load->lock);
+    while (load->working != 0)
+        pthread_cond_wait(&load->changed, &load->lock);
+    pthread_mutex_unlock(&load->lock);
+}
+
+static uint64_t bytes_of(const struct load *load)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < load->count; i++)
+        bytes += plx_load_relaxed(&load->loaders[i].bytes);
+    return bytes;
+}
+
+/* Ends those that were made. */
+static void close_load(struct load *load)
+{
+    pthread_mutex_lock(&load->lock);
+    load->ends = true;
+    pthread_cond_broadcast(&load->changed);
+    pthread_mutex_unlock(&load->lock);
+    for (uint32_t i = 0; i < load->count; i++)
+        pthread_join(load->loaders[i].thread, NULL);
+    pthread_cond_destroy(&load->changed);
+    pthread_mutex_destroy(&load->lock);
+}
+
+static int open_load(struct load *load, const int *cpus, uint32_t count, struct plx_diag *diag)
+{
+    pthread_mutex_init(&load->lock, NULL);
+    pthread_cond_init(&load->changed, NULL);
+    int rc = 0;
+    for (uint32_t i = 0; i < count && rc == 0; i++) {
+        struct loader *loader = &load->loaders[i];
+        cpu_set_t set;
+        *loader = (struct loader){.load = load, .cpu = cpus[i]};
+        /* Each in a part of its own, at first. */
+        loader->offset = load->buffer->bytes / count * i / PIECE_BYTES * PIECE_BYTES;
+        rc = -pthread_create(&loader->thread, NULL, loader_main, loader);
+        if (rc != 0)
+            break;
+        load->count++;
+        CPU_ZERO(&set);
+        CPU_SET((unsigned)cpus[i], &set);
+        rc = -pthread_setaffinity_np(loader->thread, sizeof(set), &set);
+    }
+    if (rc == 0)
+        return 0;
+    close_load(load);
+    return plx_diag_set(diag, rc, "thread", "one that reads: %s", strerror(-rc));
+}
+
+/* --- a slice --------------------------------------------------------------------------------- */
+
+static int loaded_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    struct point *point = ctx;
+    struct load *load = point->load;
+    if (point->pause_ns >= 0)
+        begin(load, (uint64_t)((double)point->pause_ns / plx_bench_ns_per_tick(slice->bench)));
+    uint64_t bytes = bytes_of(load);
+    uint64_t start = plx_bench_fenced_ticks();
+    int rc = plx_bench_chase_run(slice, point->chased, diag);
+    slice->elapsed_ticks = plx_bench_fenced_ticks() - start;
+    slice->done = bytes_of(load) - bytes;
+    if (point->pause_ns >= 0)
+        end(load);
+    for (uint32_t i = 0; i < load->count && rc == 0; i++) {
+        if (load->loaders[i].wrong)
+            rc = plx_diag_set(diag, -EPROTO, "memory", "other bytes were read than written");
+    }
+    return rc;
+}
+
+/* --- the case -------------------------------------------------------------------------------- */
+
+/* The other cores of the node; where it has one only, another node's. */
+static uint32_t find_loaders(const struct plx_bench *bench, int cpu, uint32_t node, int *cpus)
+{
+    uint32_t count = 0;
+    int other = -1;
+    for (uint32_t i = 0; i < bench->plan->reactor_count; i++) {
+        const struct plx_plan_reactor *reactor = &bench->plan->reactors[i];
+        if ((int)reactor->cpu == cpu)
+            continue;
+        if (reactor->node == node && count < LOADERS_MAX)
+            cpus[count++] = (int)reactor->cpu;
+        else if (other < 0)
+            other = (int)reactor->cpu;
+    }
+    if (count == 0 && other >= 0)
+        cpus[count++] = other;
+    return count;
+}
+
+static int measure_points(struct plx_bench *bench, struct load *load,
+                          struct plx_bench_buffer *chased, int cpu, const char *missing)
+{
+    struct plx_bench_subject subjects[POINTS];
+    struct point copies[POINTS];
+    uint32_t total_us = bench->quick ? QUICK_TOTAL_US : FULL_TOTAL_US;
+    struct plx_bench_case what = {
+        .bench = "mem",
+        .name = "loaded",
+        .what = "a load as in the chase, beside other cores that read 16 KiB and pause",
+        .block = PLX_BENCH_HOPS,
+        .two_cores = true,
+        .rounds = ROUNDS,
+        .slice_us = total_us / ROUNDS / (uint32_t)POINTS,
+        .also_name = "loaded_read",
+        .also_what = "what these cores read meanwhile, together",
+        .also_unit = PLX_BENCH_BANDWIDTH,
+    };
+    what.slice_us = what.slice_us < SLICE_US_MIN ? SLICE_US_MIN : what.slice_us;
+    what.slice_us = what.slice_us > SLICE_US_MAX ? SLICE_US_MAX : what.slice_us;
+    for (size_t i = 0; i < POINTS; i++) {
+        copies[i] = points[i];
+        copies[i].load = load;
+        copies[i].chased = chased;
+        subjects[i] = (struct plx_bench_subject){
+            .name = points[i].name,
+            .run = loaded_run,
+            .ctx = &copies[i],
+            .missing = missing,
+            .mem_node = chased != NULL ? (int)chased->node : -1,
+            .cpu_a = cpu,
+            .cpu_b = load->count != 0 ? load->loaders[0].cpu : bench->cpu_b,
+        };
+    }
+    return plx_bench_measure(bench, &what, subjects, POINTS);
+}
+
+static int measure_node(struct plx_bench *bench, struct load *load, int cpu, uint32_t node,
+                        struct plx_bench_buffer *buffers)
+{
+    int cpus[LOADERS_MAX];
+    struct plx_diag diag = {0};
+    uint32_t count = find_loaders(bench, cpu, node, cpus);
+    int mem_node = plx_bench_node_near(bench->machine, cpu);
+    for (uint32_t i = 0; i < 2; i++)
+        plx_bench_buffer_make(bench, &buffers[i], (uint32_t)mem_node, plx_bench_buffer_bytes(bench),
+                              PLX_BENCH_2M);
+    const char *missing = NULL;
+    for (uint32_t i = 0; i < 2 && missing == NULL; i++)
+        missing = buffers[i].why[0] != '\0' ? buffers[i].why : NULL;
+    load->buffer = &buffers[1];
+    if (missing == NULL) {
+        plx_bench_buffer_chain(&buffers[0], plx_bench_seed(bench));
+        plx_bench_buffer_fill(&buffers[1]);
+    }
+    if (missing == NULL && open_load(load, cpus, count, &diag) != 0) {
+        plx_bench_failed(bench, "mem", &diag);
+        missing = "no threads that read";
+        load->count = 0;
+    }
+    int rc = measure_points(bench, load, &buffers[0], cpu, missing);
+    if (missing == NULL)
+        close_load(load);
+    for (uint32_t i = 0; i < 2; i++)
+        plx_arena_fini(&buffers[i].arena);
+    return rc;
+}
+
+int plx_bench_mem_loaded(struct plx_bench *bench, const struct plx_bench_node_cores *cores)
+{
+    struct load *load = aligned_alloc(2 * PLX_CACHE_LINE, sizeof(*load));
+    struct loader *loaders = aligned_alloc(2 * PLX_CACHE_LINE, LOADERS_MAX * sizeof(*loaders));
+    struct plx_bench_buffer *buffers = calloc(2, sizeof(*buffers));
+    bool one = bench->listing || !plx_bench_has_two(bench);
+    int rc = load != NULL && loaders != NULL && buffers != NULL ? 0 : -ENOMEM;
+    bool wanted = plx_bench_is_wanted(bench, "mem", "loaded");
+    wanted = plx_bench_is_wanted(bench, "mem", "loaded_read") || wanted;
+    for (uint32_t i = 0; rc == 0 && wanted && i < (one ? 1 : cores->count); i++) {
+        memset(load, 0, sizeof(*load));
+        memset(buffers, 0, 2 * sizeof(*buffers));
+        load->loaders = loaders;
+        rc = one ? measure_points(bench, load, NULL, bench->cpu_a, NULL)
+                 : measure_node(bench, load, cores->cpu[i], cores->node[i], buffers);
+    }
+    free(buffers);
+    free(loaders);
+    free(load);
+    return rc;
+}
