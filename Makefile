@@ -49,18 +49,28 @@ endif
 PKG_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS   := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 
-# Peers that the benchmark measures beside us when they are installed: -DPLX_BENCH_<NAME>.
-PEERS       := libuv ck
+# Peers that the benchmark measures beside us when they are installed: -DPLX_BENCH_<NAME>. Those in
+# C++ are compiled with CXX, clang's own beside clang.
+PEERS       := libuv ck liburcu
 HAVE_PEERS  := $(foreach p,$(PEERS),$(shell pkg-config --exists $(p) && echo $(p)))
 peer_define  = -DPLX_BENCH_$(shell echo $(1) | tr a-z- A-Z_)
 PEER_CFLAGS := $(foreach p,$(HAVE_PEERS),$(call peer_define,$(p)) $(shell pkg-config --cflags $(p)))
 PEER_LIBS   := $(foreach p,$(HAVE_PEERS),$(shell pkg-config --libs $(p)))
-# Boost has no .pc; of its library two functions of C are linked.
-BOOST_CONTEXT := $(filter /%,$(shell $(CC) -print-file-name=libboost_context.a))
-ifneq ($(BOOST_CONTEXT),)
-PEER_CFLAGS += $(call peer_define,boost_context)
-PEER_LIBS   += $(BOOST_CONTEXT)
+# Of DPDK one library and its headers, so neither all that libdpdk.pc requires, nor its flags for
+# everything.
+RTE_DIR     := $(shell pkg-config --variable=includedir libdpdk 2>/dev/null)
+RTE_CFLAGS  := $(if $(RTE_DIR),-isystem $(RTE_DIR) -include rte_config.h)
+ifneq ($(RTE_DIR),)
+PEER_CFLAGS += -DPLX_BENCH_RTE_RING
+PEER_LIBS   += -L$(shell pkg-config --variable=libdir libdpdk) -lrte_ring -lrte_eal
 endif
+PEER_CXX    := $(if $(findstring clang,$(CC)),$(subst clang,clang++,$(CC)),$(CXX))
+HAVE_CXX    := $(shell command -v $(PEER_CXX) 2>/dev/null)
+have_header  = $(and $(HAVE_CXX),$(wildcard $(addsuffix /$(1),/usr/include /usr/local/include)))
+CXX_PEERS   := $(if $(call have_header,boost/lockfree/spsc_queue.hpp),boost) \
+               $(if $(call have_header,readerwriterqueue/readerwriterqueue.h),rwqueue)
+PEER_CFLAGS += $(foreach p,$(CXX_PEERS),$(call peer_define,$(p)))
+PEER_LIBS   += $(if $(strip $(CXX_PEERS)),-lstdc++)
 
 WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
 ifdef WERROR
@@ -77,6 +87,8 @@ endif
 # Position-independent for the shared library; calls among ourselves are inlined all the same.
 ALL_CFLAGS  = -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -fvisibility=hidden -fPIC \
               -fno-semantic-interposition -pthread $(PKG_CFLAGS) $(SANFLAGS) $(CFLAGS)
+CXX_CFLAGS  = -std=gnu++17 -D_GNU_SOURCE -I. $(filter-out %-prototypes -Wshadow,$(WARN)) \
+              -fvisibility=hidden -fPIC -pthread $(SANFLAGS) $(CFLAGS)
 ALL_LDFLAGS = -pthread -Wl,--as-needed $(SANFLAGS) $(LDFLAGS)
 
 LIB_SRC  := $(sort $(wildcard alloc/*.c runtime/*.c runtime/*/*.c net/*.c))
@@ -86,7 +98,7 @@ LIB_OBJ  := $(LIB_SRC:%.c=$(B)/obj/%.o) $(LIB_ASM:%.S=$(B)/obj/%.o)
 # tools/examples/*.c are programs by themselves, of users: with the headers as they are installed.
 EXAMPLES := $(patsubst tools/examples/%.c,$(B)/examples/%,$(sort $(wildcard tools/examples/*.c)))
 TOOL_SRC := $(sort $(wildcard tools/*.c tools/bench/*.c))
-TOOL_OBJ := $(TOOL_SRC:%.c=$(B)/obj/%.o)
+TOOL_OBJ := $(TOOL_SRC:%.c=$(B)/obj/%.o) $(CXX_PEERS:%=$(B)/obj/tools/bench/peer_%.o)
 # test/**/test_*.c and stress_*.c are programs; what else lies in test/ is linked into each of them,
 # but for the fuzzers, which are programs of libFuzzer's, and those for another processor.
 TEST_MAIN := $(sort $(shell find test -name 'test_*.c' -o -name 'stress_*.c' 2>/dev/null))
@@ -113,18 +125,24 @@ STAGED   := $(HEADERS:%=$(B)/include/pollux/%) $(B)/include/pollux/pollux.h
 all: $(B)/libpollux.a $(STAGED) $(if $(SANITIZE),,$(B)/$(SHARED)) $(if $(TOOL_SRC),$(B)/pollux)
 
 # A change of compiler or flags rebuilds everything.
-FLAGS_TEXT = $(CC) $(ALL_CFLAGS) $(PEER_CFLAGS) $(ALL_LDFLAGS)
+FLAGS_TEXT = $(CC) $(ALL_CFLAGS) $(PEER_CFLAGS) $(RTE_CFLAGS) $(ALL_LDFLAGS)
 $(B)/flags: FORCE
 	@mkdir -p $(B)
 	@printf '%s\n' $(call quote,$(FLAGS_TEXT)) | cmp -s - $@ || \
 	    printf '%s\n' $(call quote,$(FLAGS_TEXT)) > $@
 
 $(TOOL_OBJ): EXTRA_CFLAGS = $(PEER_CFLAGS)
+$(B)/obj/tools/bench/peer_rte_ring.o: EXTRA_CFLAGS += $(RTE_CFLAGS)
 
 $(B)/obj/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) $(ALL_CFLAGS) $(EXTRA_CFLAGS) -MMD -MP -c $< -o $@
+
+$(B)/obj/%.o: %.cc $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,CXX,$<)
+	$(Q)$(PEER_CXX) $(CXX_CFLAGS) $(EXTRA_CFLAGS) -MMD -MP -c $< -o $@
 
 $(B)/obj/%.o: %.S $(B)/flags
 	@mkdir -p $(@D)

@@ -16,7 +16,7 @@
 #include "tools/cli.h"
 
 #define PLX_BENCH_ARENAS_MAX 64
-#define PLX_BENCH_PEERS_MAX  8
+#define PLX_BENCH_PEERS_MAX  16
 
 /* --- rows ------------------------------------------------------------------------------------ */
 

@@ -267,6 +267,7 @@ static int measure_trips(struct plx_bench *bench, struct mesh *mesh, const char 
         .block = PLX_BENCH_TRIPS,
         .two_cores = true,
     };
+    static const struct plx_bench_shape trips = {1, SLOTS, 1, true};
     struct plx_bench_subject subjects[] = {
         {.name = "pollux",
          .run = rtt_run,
@@ -274,7 +275,7 @@ static int measure_trips(struct plx_bench *bench, struct mesh *mesh, const char 
          .ctx = mesh,
          .missing = missing,
          .mem_node = -1},
-        plx_bench_cells_rtt(bench, SLOTS),
+        plx_bench_cells(bench, &trips),
         plx_bench_raw_rtt(bench),
     };
     int rc = plx_bench_measure(bench, &post, subjects, 3);
@@ -294,6 +295,7 @@ static int measure_items(struct plx_bench *bench, struct mesh *mesh, const char 
         {8, "items_post_turn_8", "the same with a turn of the sender after 8"},
         {32, "items_post_turn_32", "the same with a turn of the sender after 32"},
     };
+    static const struct plx_bench_shape items = {PLX_BENCH_ITEM_WORDS, SLOTS, 1, false};
     const struct plx_bench_subject subjects[] = {
         {.name = "pollux",
          .run = items_run,
@@ -301,7 +303,7 @@ static int measure_items(struct plx_bench *bench, struct mesh *mesh, const char 
          .ctx = mesh,
          .missing = missing,
          .mem_node = -1},
-        plx_bench_cells_items(bench, SLOTS),
+        plx_bench_cells(bench, &items),
     };
     mesh->sent = 0;
     int rc = 0;

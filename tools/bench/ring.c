@@ -1,196 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Queues between two threads: cells, beside the bare line and other queues. */
-#include <errno.h>
+/* Queues between two threads: cells and packed ones, beside bare lines and other queues. */
+#include <stdio.h>
 
-#include "runtime/mesh/cells.h"
+#include "tools/bench/frame.h"
 #include "tools/bench/queues.h"
 
-/* Looks between two looks at the clock. */
-#define LOOKS 4096u
-
-/* Cells there and back, or there only. Each thread writes its own part. */
-struct cells {
-    struct plx_cells *there; /* near the peer thread, which consumes */
-    struct plx_cells *back;  /* near the bench thread */
-    uint64_t sent PLX_ALIGNED(2 * PLX_CACHE_LINE);
-    uint64_t taken PLX_ALIGNED(2 * PLX_CACHE_LINE);
-};
-
-/* --- there and back -------------------------------------------------------------------------- */
-
-static int cells_rtt_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
-{
-    struct cells *cells = ctx;
-    uint64_t before = plx_ticks();
-    while (before < slice->end_ticks) {
-        for (uint32_t i = 0; i < PLX_BENCH_TRIPS; i++) {
-            uint64_t *out = plx_cells_reserve(cells->there);
-            if (out == NULL)
-                return plx_diag_set(diag, -EPROTO, "cells", "full with one message on its way");
-            *out = ++cells->sent;
-            plx_cells_commit(cells->there);
-            const uint64_t *in;
-            for (uint32_t looks = 0; (in = plx_cells_peek(cells->back)) == NULL;) {
-                plx_cpu_relax();
-                if (++looks % LOOKS == 0 && plx_bench_in_vain(slice))
-                    return plx_diag_set(diag, -ETIMEDOUT, "cells", "no answer");
-            }
-            if (*in != cells->sent)
-                return plx_diag_set(diag, -EPROTO, "cells", "another number came back");
-            plx_cells_consume(cells->back);
-        }
-        uint64_t now = plx_ticks();
-        plx_bench_sample(slice, now - before);
-        before = now;
-    }
-    return 0;
-}
-
-static int cells_rtt_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
-{
-    struct cells *cells = ctx;
-    for (;;) {
-        const uint64_t *in = plx_cells_peek(cells->there);
-        if (in == NULL) {
-            if (plx_bench_stopped(slice))
-                return 0;
-            plx_cpu_relax();
-            continue;
-        }
-        uint64_t *out = plx_cells_reserve(cells->back);
-        if (out == NULL)
-            return plx_diag_set(diag, -EPROTO, "cells", "full with one message on its way");
-        *out = *in;
-        plx_cells_commit(cells->back);
-        plx_cells_consume(cells->there);
-    }
-}
-
-/* --- one way --------------------------------------------------------------------------------- */
-
-static int cells_items_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
-{
-    struct cells *cells = ctx;
-    uint64_t before = plx_ticks();
-    while (before < slice->end_ticks) {
-        for (uint32_t i = 0; i < PLX_BENCH_ITEMS; i++) {
-            uint64_t *out;
-            for (uint32_t looks = 0; (out = plx_cells_reserve(cells->there)) == NULL;) {
-                plx_cpu_relax();
-                if (++looks % LOOKS == 0 && plx_bench_in_vain(slice))
-                    return plx_diag_set(diag, -ETIMEDOUT, "cells", "it stays full");
-            }
-            plx_bench_item_fill(out, cells->sent++);
-            plx_cells_commit(cells->there);
-        }
-        uint64_t now = plx_ticks();
-        plx_bench_sample(slice, now - before);
-        before = now;
-    }
-    return 0;
-}
-
-static int cells_items_peer(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
-{
-    struct cells *cells = ctx;
-    uint64_t wrong = 0;
-    for (;;) {
-        bool last = plx_bench_stopped(slice);
-        const uint64_t *in;
-        while ((in = plx_cells_peek(cells->there)) != NULL) {
-            wrong |= plx_bench_item_check(in, cells->taken++);
-            plx_cells_consume(cells->there);
-        }
-        if (wrong != 0)
-            return plx_diag_set(diag, -EPROTO, "cells", "items arrived that were not sent so");
-        if (last)
-            return 0;
-        plx_cpu_relax();
-    }
-}
-
-/* --- subjects -------------------------------------------------------------------------------- */
-
-static struct plx_cells *make_cells(struct plx_bench *bench, uint32_t slots, int cpu, int *mem_node)
-{
-    struct plx_cells *queue = NULL;
-    void *memory = plx_bench_memory(bench, plx_cells_bytes(slots), cpu, mem_node);
-    return memory != NULL && plx_cells_init(memory, slots, &queue) == 0 ? queue : NULL;
-}
-
-static struct plx_bench_subject make_subject(struct plx_bench *bench, uint32_t slots, bool both)
-{
-    struct plx_bench_subject subject = {.name = "pollux/cells", .mem_node = -1};
-    if (!plx_bench_has_two(bench))
-        return subject;
-    struct cells *cells = plx_bench_memory(bench, sizeof(*cells), plx_bench_cpu_a(bench), NULL);
-    subject.ctx = cells;
-    subject.missing = "no memory";
-    if (cells == NULL)
-        return subject;
-    if (both)
-        cells->back = make_cells(bench, slots, plx_bench_cpu_a(bench), NULL);
-    cells->there = make_cells(bench, slots, plx_bench_cpu_b(bench), &subject.mem_node);
-    if (cells->there != NULL && (!both || cells->back != NULL))
-        subject.missing = NULL;
-    return subject;
-}
-
-struct plx_bench_subject plx_bench_cells_rtt(struct plx_bench *bench, uint32_t slots)
-{
-    struct plx_bench_subject subject = make_subject(bench, slots, true);
-    subject.run = cells_rtt_run;
-    subject.peer = cells_rtt_peer;
-    return subject;
-}
-
-struct plx_bench_subject plx_bench_cells_items(struct plx_bench *bench, uint32_t slots)
-{
-    struct plx_bench_subject subject = make_subject(bench, slots, false);
-    subject.run = cells_items_run;
-    subject.peer = cells_items_peer;
-    return subject;
-}
-
-size_t plx_bench_cells_arena_bytes(uint32_t slots)
-{
-    size_t line = 2 * PLX_CACHE_LINE;
-    return plx_round_up(sizeof(struct cells), line) +
-           2 * plx_round_up(plx_cells_bytes(slots), line);
-}
-
-static struct plx_bench_subject subject_in(struct plx_arena *arena, uint32_t slots, bool both)
-{
-    struct plx_bench_subject subject = {
-        .name = "pollux/cells", .missing = "no memory", .mem_node = -1};
-    size_t bytes = plx_cells_bytes(slots);
-    struct cells *cells = plx_arena_carve(arena, sizeof(*cells), 2 * PLX_CACHE_LINE);
-    void *there = plx_arena_carve(arena, bytes, 2 * PLX_CACHE_LINE);
-    void *back = both ? plx_arena_carve(arena, bytes, 2 * PLX_CACHE_LINE) : NULL;
-    if (cells == NULL || there == NULL || plx_cells_init(there, slots, &cells->there) != 0)
-        return subject;
-    if (both && (back == NULL || plx_cells_init(back, slots, &cells->back) != 0))
-        return subject;
-    subject.missing = NULL;
-    subject.ctx = cells;
-    return subject;
-}
-
-struct plx_bench_subject plx_bench_cells_rtt_in(struct plx_arena *arena, uint32_t slots)
-{
-    struct plx_bench_subject subject = subject_in(arena, slots, true);
-    subject.run = cells_rtt_run;
-    subject.peer = cells_rtt_peer;
-    return subject;
-}
-
-struct plx_bench_subject plx_bench_cells_items_in(struct plx_arena *arena, uint32_t slots)
-{
-    struct plx_bench_subject subject = subject_in(arena, slots, false);
-    subject.run = cells_items_run;
-    subject.peer = cells_items_peer;
-    return subject;
-}
+/* --- floors ---------------------------------------------------------------------------------- */
 
 struct plx_bench_subject plx_bench_raw_rtt(struct plx_bench *bench)
 {
@@ -228,7 +43,7 @@ static int lines_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *
             plx_store_release(&lines->there.word, ++value);
             for (uint32_t looks = 0; plx_load_acquire(&lines->back.word) != value;) {
                 plx_cpu_relax();
-                if (++looks % LOOKS == 0 && plx_bench_in_vain(slice))
+                if (++looks % PLX_BENCH_QUEUE_LOOKS == 0 && plx_bench_in_vain(slice))
                     return plx_diag_set(diag, -ETIMEDOUT, "lines", "the other core is silent");
             }
         }
@@ -269,56 +84,166 @@ static struct plx_bench_subject make_lines(struct plx_bench *bench)
     return subject;
 }
 
+/* --- who is measured ------------------------------------------------------------------------- */
+
+struct entry {
+    const char *name;    /* as it is told where it was not installed */
+    const char *package; /* that brings it */
+    struct plx_bench_subject (*make)(struct plx_bench *bench, const struct plx_bench_shape *shape);
+    void (*free)(void);
+    uint32_t words_max;
+};
+
+#ifdef PLX_BENCH_CK
+#define CK plx_bench_ck
+#else
+#define CK NULL
+#endif
+#ifdef PLX_BENCH_LIBURCU
+#define URCU plx_bench_urcu
+#else
+#define URCU NULL
+#endif
+#ifdef PLX_BENCH_RTE_RING
+#define RTE_RING plx_bench_rte_ring
+#else
+#define RTE_RING NULL
+#endif
+#ifdef PLX_BENCH_BOOST
+#define BOOST plx_bench_boost, plx_bench_boost_free
+#else
+#define BOOST NULL, NULL
+#endif
+#ifdef PLX_BENCH_RWQUEUE
+#define RWQUEUE plx_bench_rwqueue, plx_bench_rwqueue_free
+#else
+#define RWQUEUE NULL, NULL
+#endif
+
+static const struct entry entries[] = {
+    {"cells", NULL, plx_bench_cells, NULL, PLX_BENCH_ITEM_WORDS},
+    {"packed", NULL, plx_bench_packed, NULL, PLX_BENCH_WORDS_MAX},
+    {"ck", "libck-dev", CK, NULL, PLX_BENCH_WORDS_MAX},
+    {"wfcqueue", "liburcu-dev", URCU, NULL, PLX_BENCH_WORDS_MAX},
+    {"boost", "libboost-dev", BOOST, PLX_BENCH_WORDS_MAX},
+    {"rwqueue", "libreaderwriterqueue-dev", RWQUEUE, PLX_BENCH_WORDS_MAX},
+    {"rte_ring", "libdpdk-dev (optional)", RTE_RING, NULL, PLX_BENCH_WORDS_MAX},
+};
+
+#define ENTRIES (sizeof(entries) / sizeof(entries[0]))
+
 /* --- the benchmark --------------------------------------------------------------------------- */
 
-static int measure_rtt(struct plx_bench *bench)
-{
-    struct plx_bench_subject subjects[4];
-    uint32_t count = 0;
-    subjects[count++] = plx_bench_cells_rtt(bench, 1024);
-    subjects[count++] = make_lines(bench);
-    subjects[count] = plx_bench_raw_rtt(bench);
-    subjects[count++].name = "raw/one_line";
-#ifdef PLX_BENCH_CK
-    subjects[count++] = plx_bench_ck_rtt(bench, 1024);
-#endif
-    static const struct plx_bench_case what = {
-        .bench = "ring",
-        .name = "rtt_8B",
-        .what = "8 bytes to the other core and back",
-        .block = PLX_BENCH_TRIPS,
-        .two_cores = true,
-    };
-    return plx_bench_measure(bench, &what, subjects, count);
-}
+/*
+ * Cases by the figures that are promised take the usual time; those of the whole grid less, as they
+ * are many.
+ */
+#define GRID_ROUNDS   16u
+#define GRID_SLICE_US 12000u
 
-static int measure_items(struct plx_bench *bench, const char *name, uint32_t slots)
+static int measure(struct plx_bench *bench, const struct plx_bench_shape *shape, const char *name,
+                   const char *what, bool promised)
 {
-    struct plx_bench_subject subjects[2];
+    struct plx_bench_subject subjects[ENTRIES + 2];
     uint32_t count = 0;
-    subjects[count++] = plx_bench_cells_items(bench, slots);
-#ifdef PLX_BENCH_CK
-    subjects[count++] = plx_bench_ck_items(bench, slots);
-#endif
-    struct plx_bench_case what = {
+    for (size_t i = 0; i < ENTRIES; i++) {
+        if (entries[i].make != NULL && shape->words <= entries[i].words_max)
+            subjects[count++] = entries[i].make(bench, shape);
+    }
+    if (shape->both && shape->words == 1) {
+        subjects[count++] = make_lines(bench);
+        subjects[count] = plx_bench_raw_rtt(bench);
+        subjects[count++].name = "raw/one_line";
+    }
+    const struct plx_bench_case measured = {
         .bench = "ring",
         .name = name,
-        .what = "48 bytes to the other core, one by one",
-        .block = PLX_BENCH_ITEMS,
+        .what = what,
+        .block = shape->both ? PLX_BENCH_TRIPS : PLX_BENCH_ITEMS,
         .two_cores = true,
+        .rounds = promised ? 0 : GRID_ROUNDS,
+        .slice_us = promised ? 0 : GRID_SLICE_US,
     };
-    return plx_bench_measure(bench, &what, subjects, count);
+    int rc = plx_bench_measure(bench, &measured, subjects, count);
+    for (size_t i = 0; i < ENTRIES; i++) {
+        if (entries[i].free != NULL)
+            entries[i].free();
+    }
+    plx_bench_memory_fini(bench);
+    return rc;
+}
+
+static const uint32_t all_words[] = {1, 2, 6, 8};
+static const uint32_t all_capacities[] = {64, 1024, 65536};
+static const uint32_t all_batches[] = {1, 8, 32};
+
+#define WORDS      (sizeof(all_words) / sizeof(all_words[0]))
+#define CAPACITIES (sizeof(all_capacities) / sizeof(all_capacities[0]))
+#define BATCHES    (sizeof(all_batches) / sizeof(all_batches[0]))
+
+static int measure_rtt(struct plx_bench *bench, uint32_t words, uint32_t capacity)
+{
+    /* Names last as long as the rows. */
+    static char names[WORDS * CAPACITIES][24];
+    static uint32_t used;
+    char *name = names[used++ % (WORDS * CAPACITIES)];
+    const struct plx_bench_shape shape = {words, capacity, 1, true};
+    bool usual = capacity == 1024;
+    if (usual)
+        snprintf(name, sizeof(names[0]), "rtt_%uB", 8 * words);
+    else
+        snprintf(name, sizeof(names[0]), "rtt_%uB_%u", 8 * words, capacity);
+    return measure(bench, &shape, name, "a message to the other core and back",
+                   usual && words == 1);
+}
+
+static int measure_items(struct plx_bench *bench, uint32_t words, uint32_t capacity, uint32_t batch)
+{
+    static char names[WORDS * CAPACITIES * BATCHES][32];
+    static uint32_t used;
+    char *name = names[used++ % (WORDS * CAPACITIES * BATCHES)];
+    const struct plx_bench_shape shape = {words, capacity, batch, false};
+    bool promised = capacity == 1024 && ((words == 1 && batch != 8) || (words == 6 && batch == 1));
+    int length = snprintf(name, sizeof(names[0]), "items_%uB_%u", 8 * words, capacity);
+    if (batch != 1)
+        snprintf(name + length, sizeof(names[0]) - (size_t)length, "_b%u", batch);
+    return measure(bench, &shape, name,
+                   batch == 1 ? "items to the other core, one by one"
+                              : "items to the other core, handed over in batches where it can",
+                   promised);
+}
+
+/* The figures that are promised, and little else. */
+static int measure_few(struct plx_bench *bench)
+{
+    int rc = measure_rtt(bench, 1, 1024);
+    if (rc == 0)
+        rc = measure_items(bench, 1, 1024, 1);
+    if (rc == 0)
+        rc = measure_items(bench, 1, 1024, 32);
+    if (rc == 0)
+        rc = measure_items(bench, 6, 1024, 1);
+    return rc;
+}
+
+static int measure_grid(struct plx_bench *bench)
+{
+    int rc = 0;
+    for (size_t w = 0; w < WORDS && rc == 0; w++) {
+        for (size_t c = 0; c < CAPACITIES && rc == 0; c++) {
+            rc = measure_rtt(bench, all_words[w], all_capacities[c]);
+            for (size_t b = 0; b < BATCHES && rc == 0; b++)
+                rc = measure_items(bench, all_words[w], all_capacities[c], all_batches[b]);
+        }
+    }
+    return rc;
 }
 
 int plx_bench_ring(struct plx_bench *bench)
 {
-#ifndef PLX_BENCH_CK
-    plx_bench_missing_peer(bench, "ck", "libck-dev");
-#endif
-    int rc = measure_rtt(bench);
-    if (rc == 0)
-        rc = measure_items(bench, "items_48B_1024", 1024);
-    if (rc == 0)
-        rc = measure_items(bench, "items_48B_65536", 65536);
-    return rc;
+    for (size_t i = 0; i < ENTRIES; i++) {
+        if (entries[i].make == NULL)
+            plx_bench_missing_peer(bench, entries[i].name, entries[i].package);
+    }
+    return plx_bench_is_quick(bench) ? measure_few(bench) : measure_grid(bench);
 }
