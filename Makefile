@@ -56,13 +56,14 @@ HAVE_PEERS  := $(foreach p,$(PEERS),$(shell pkg-config --exists $(p) && echo $(p
 peer_define  = -DPLX_BENCH_$(shell echo $(1) | tr a-z- A-Z_)
 PEER_CFLAGS := $(foreach p,$(HAVE_PEERS),$(call peer_define,$(p)) $(shell pkg-config --cflags $(p)))
 PEER_LIBS   := $(foreach p,$(HAVE_PEERS),$(shell pkg-config --libs $(p)))
-# Of DPDK one library and its headers, so neither all that libdpdk.pc requires, nor its flags for
+# Of DPDK one library and its headers: neither all that libdpdk.pc requires, nor its flags for
 # everything.
-RTE_DIR     := $(shell pkg-config --variable=includedir libdpdk 2>/dev/null)
-RTE_CFLAGS  := $(if $(RTE_DIR),-isystem $(RTE_DIR) -include rte_config.h)
-ifneq ($(RTE_DIR),)
+RTE_LIBDIR  := $(shell pkg-config --variable=libdir libdpdk-libs 2>/dev/null)
+ifneq ($(RTE_LIBDIR),)
+RTE_CFLAGS  := $(patsubst -I%,-isystem %,$(shell pkg-config --cflags-only-I libdpdk-libs)) \
+               -include rte_config.h
 PEER_CFLAGS += -DPLX_BENCH_RTE_RING
-PEER_LIBS   += -L$(shell pkg-config --variable=libdir libdpdk) -lrte_ring -lrte_eal
+PEER_LIBS   += -L$(RTE_LIBDIR) -lrte_ring -lrte_eal
 endif
 PEER_CXX    := $(if $(findstring clang,$(CC)),$(subst clang,clang++,$(CC)),$(CXX))
 HAVE_CXX    := $(shell command -v $(PEER_CXX) 2>/dev/null)

@@ -145,12 +145,13 @@ static int measure(struct plx_bench *bench, const struct plx_bench_shape *shape,
                    const char *what, bool promised)
 {
     struct plx_bench_subject subjects[ENTRIES + 2];
+    bool wanted = !bench->listing && plx_bench_is_wanted(bench, "ring", name);
     uint32_t count = 0;
-    for (size_t i = 0; i < ENTRIES; i++) {
+    for (size_t i = 0; wanted && i < ENTRIES; i++) {
         if (entries[i].make != NULL && shape->words <= entries[i].words_max)
             subjects[count++] = entries[i].make(bench, shape);
     }
-    if (shape->both && shape->words == 1) {
+    if (wanted && shape->both && shape->words == 1) {
         subjects[count++] = make_lines(bench);
         subjects[count] = plx_bench_raw_rtt(bench);
         subjects[count++].name = "raw/one_line";
