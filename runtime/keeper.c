@@ -15,6 +15,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "runtime/errand_internal.h"
 #include "runtime/runtime_internal.h"
 #include "runtime/symbol_internal.h"
 
@@ -39,14 +40,10 @@ static uint64_t monotonic_ns(void)
 
 /* --- a thread's own backtrace ----------------------------------------------------------------- */
 
-/*
- * One at a time. `ticket` names the thread's errand: who exchanges it for 0, handler or keeper, has
- * the frames for itself until `done` names it. So a signal that comes late finds nothing to do.
- */
+/* A stuck thread's errand, one at a time: the frames are its paper. */
 static struct {
     pthread_mutex_t lock;
-    PLX_ATOMIC(uint32_t) ticket;
-    PLX_ATOMIC(uint32_t) done;
+    struct plx__errand errand;
     PLX_ATOMIC(int) signal;
     uint32_t last_ticket;
     int count;
@@ -66,33 +63,19 @@ static void *program_counter(const ucontext_t *context)
 #endif
 }
 
-/* Whoever gets true has the frames for itself. The compare may fail for no reason, hence the loop.
- */
-static bool claim_frames(uint32_t ticket)
-{
-    uint32_t seen = ticket;
-    while (seen == ticket) {
-        /* Release: pairs with nothing more than the next ticket; frames are guarded by `done`. */
-        if (plx_cas_release(&capture.ticket, &seen, 0))
-            return true;
-    }
-    return false;
-}
-
 static void take_backtrace(int number, siginfo_t *info, void *context)
 {
     (void)number;
     uint32_t ticket = (uint32_t)info->si_value.sival_int;
     if (info->si_code != SI_QUEUE || info->si_pid != getpid() || ticket == 0)
         return;
-    if (!claim_frames(ticket))
+    if (!plx__errand_claim(&capture.errand, ticket))
         return;
     int error = errno;
     capture.stuck_at = program_counter(context);
     capture.count = backtrace(capture.frames, FRAMES_MAX);
     errno = error;
-    /* Release: the frames are written. */
-    plx_store_release(&capture.done, ticket);
+    plx__errand_finish(&capture.errand, ticket);
 }
 
 /* A real-time signal that nobody uses; 0 when all are in use. */
@@ -130,10 +113,10 @@ int plx__keeper_signal(void)
 static bool await_answer(uint32_t ticket)
 {
     uint64_t until = monotonic_ns() + ANSWER_NS;
-    while (plx_load_acquire(&capture.done) != ticket) {
+    while (!plx__errand_finished(&capture.errand, ticket)) {
         if (monotonic_ns() >= until) {
             /* Taken back, unless the handler has just begun: then it is nearly there. */
-            if (claim_frames(ticket))
+            if (plx__errand_claim(&capture.errand, ticket))
                 return false;
             until = UINT64_MAX;
         }
@@ -153,11 +136,11 @@ static bool ask(pid_t tid)
     info.si_pid = getpid();
     info.si_uid = getuid();
     info.si_value.sival_int = (int)ticket;
-    plx_store_release(&capture.ticket, ticket);
+    plx__errand_post(&capture.errand, ticket);
     /* By thread id, as a thread that has ended must not be named by its pthread_t. */
     if (info.si_signo == 0 ||
         syscall(SYS_rt_tgsigqueueinfo, info.si_pid, tid, info.si_signo, &info) != 0) {
-        plx_store_release(&capture.ticket, 0);
+        (void)!plx__errand_claim(&capture.errand, ticket);
         return false;
     }
     return await_answer(ticket);
