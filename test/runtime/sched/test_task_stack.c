@@ -459,7 +459,8 @@ static void debugger_walks_from_a_task_to_its_entry(void **state)
         skip();
     }
     assert_non_null(strstr(said, "in call_stop "));
-    assert_non_null(strstr(said, "in plx__switch_entry "));
+    /* Of a name with two underscores the debugger may think that it is Ada's. */
+    assert_non_null(strstr(said, "switch_entry () at"));
     assert_null(strstr(said, "corrupt stack"));
     assert_null(strstr(said, "main ("));
 }
