@@ -531,8 +531,9 @@ static void help_names_every_benchmark(void **state)
     (void)state;
     plx_run_line(&run, "pollux bench --help");
     plx_run_expect(&run, 0, "examples\n", NULL);
-    static const char *const names[] = {"  c2c ",  "  ring ", "  mesh ", "  uring ", "  tcp ",
-                                        "  pool ", "  mem ",  "  task ", "  timer ", "  file "};
+    static const char *const names[] = {"  c2c ",   "  ring ", "  mesh ",  "  uring ",
+                                        "  tcp ",   "  pool ", "  mem ",   "  task ",
+                                        "  timer ", "  file ", "  jitter "};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         assert_non_null(strstr(run.out, names[i]));
     assert_string_equal(run.err, "");

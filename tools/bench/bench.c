@@ -30,6 +30,7 @@ static const struct entry entries[] = {
     {"task", {plx_bench_task, NULL}},
     {"timer", {plx_bench_timer, NULL}},
     {"file", {plx_bench_file, NULL}},
+    {"jitter", {plx_bench_jitter, NULL}},
 };
 
 #define ENTRY_COUNT (sizeof(entries) / sizeof(entries[0]))
@@ -324,6 +325,7 @@ static void clean(struct plx_bench *bench)
     plx_machine_destroy(bench->machine);
     plx_bench_rows_fini(bench);
     free(bench->speeds);
+    free(bench->gaps);
 }
 
 /* --- running --------------------------------------------------------------------------------- */
@@ -431,6 +433,8 @@ static void fill(struct plx_bench *bench, const struct plx_bench_request *reques
     bench->only = &request->only;
     bench->pairs = request->pairs;
     bench->pair_count = request->pair_count;
+    bench->threshold_ns = request->threshold_ns;
+    bench->gap_room = (uint32_t)request->worst;
     bench->nodes_required = request->nodes != NULL;
     bench->start_ticks = plx_ticks();
     bench->start_ns = plx_bench_monotonic_ns();

@@ -244,5 +244,6 @@ int plx_bench_timer(struct plx_bench *bench);
 int plx_bench_pool(struct plx_bench *bench);
 int plx_bench_bytes(struct plx_bench *bench);
 int plx_bench_file(struct plx_bench *bench);
+int plx_bench_jitter(struct plx_bench *bench);
 
 #endif

@@ -82,6 +82,15 @@ struct plx_bench_row {
     char why[200];     /* no figures: the reason */
 };
 
+/* A long time in which the loop of `jitter` did not run. */
+struct plx_bench_gap {
+    uint64_t ticks;
+    uint64_t at_ns; /* since the benchmark began */
+    int cpu;
+    const char *subject;
+    char what[160]; /* what the core's counters say of it */
+};
+
 /* What a figure is held to: p50 of `subject`, or its ratio to that of `peer`, is at most `limit`.
  */
 struct plx_bench_budget {
@@ -129,6 +138,11 @@ struct plx_bench {
     uint32_t only_used;                  /* a bit for each that matched one */
     const struct plx_bench_cores *pairs; /* that c2c measures, by --pairs */
     uint32_t pair_count;
+    uint64_t threshold_ns;      /* of gaps that count */
+    struct plx_bench_gap *gaps; /* the longest first */
+    uint32_t gap_count;
+    uint32_t gap_room;
+    bool has_jitter;
     bool nodes_required;  /* memory elsewhere than asked for is a failure */
     const char *one_core; /* not NULL: why two threads may not spin */
     bool guarded;         /* there is a hypervisor, which may put two CPUs on one core */
@@ -240,6 +254,9 @@ void plx_bench_print_end(const struct plx_bench *bench);
 bool plx_bench_higher_is_better(const struct plx_bench_row *row);
 int plx_bench_write_json(const struct plx_bench *bench, FILE *stream);
 int plx_bench_write_csv(const struct plx_bench *bench, FILE *stream);
+
+/* jitter.c: its threshold and longest gaps, a new reference; NULL: it was not measured. */
+json_t *plx_bench_jitter_json(const struct plx_bench *bench);
 
 /* budgets.c */
 extern const struct plx_bench_budget plx_bench_budgets[];

@@ -24,6 +24,7 @@ static const char details[] =
     "  timer   arming, disarming, firing beside a heap and libuv; reading the clock\n"
     "  task    switching, beginning, ending, yielding, beside fcontext and ucontext\n"
     "  file    reads at random places, beside fio; copies, beside cp and dd\n"
+    "  jitter  what is taken from each core, from a bare loop and from an idle reactor\n"
     "  all     each of them\n\n"
     "Cores are chosen as for reactors: --cpus 2,3 (or POLLUX_CPUS) measures on those two.\n"
     "Exit status: 0 all was measured, 1 a measurement failed, 2 usage.";
@@ -33,7 +34,8 @@ static const char examples[] = "pollux bench c2c ring --quick\n"
                                "pollux bench mesh --cpus 0,4 --csv -\n"
                                "pollux bench ring --only 'rtt_*' --precision 1% --time 30\n"
                                "pollux bench c2c --pairs 0:1,0:64 --smt\n"
-                               "pollux bench --list";
+                               "pollux bench --list\n"
+                               "pollux bench jitter --threshold 5us --worst 20";
 
 static const struct plx_cli_option options[] = {
     {.name = "quick",
@@ -115,6 +117,20 @@ static const struct plx_cli_option options[] = {
      .into = &request.seed,
      .min = 0,
      .max = INT64_MAX},
+    {.name = "threshold",
+     .value = "TIME",
+     .help = "jitter: the shortest gap that counts; 1us unless told",
+     .kind = PLX_CLI_DURATION,
+     .into = &request.threshold_ns,
+     .min = 100,
+     .max = 1000000000},
+    {.name = "worst",
+     .value = "N",
+     .help = "jitter: how many of the longest gaps are shown, with what happened; 10 unless told",
+     .kind = PLX_CLI_COUNT,
+     .into = &request.worst,
+     .min = 0,
+     .max = WORST_MAX},
     {.name = "dir",
      .value = "DIR",
      .help = "where the files of `file` lie meanwhile, on the device to be measured; unless told, "

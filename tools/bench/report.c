@@ -143,7 +143,10 @@ static void add_place(struct plx_cli_table *table, const struct plx_bench_row *r
         plx_cli_table_add(table, "%d", row->cpu_a);
         plx_cli_table_add(table, "%d", row->node_a);
     }
-    plx_cli_table_add(table, row->mem_node >= 0 ? "node %d" : "unknown", row->mem_node);
+    if (strcmp(row->bench, "jitter") == 0)
+        plx_cli_table_add(table, "-"); /* there is none to speak of */
+    else
+        plx_cli_table_add(table, row->mem_node >= 0 ? "node %d" : "unknown", row->mem_node);
     plx_cli_table_add(table, "%s", row->subject);
 }
 
@@ -191,7 +194,8 @@ void plx_bench_print_case(const struct plx_bench *bench, uint32_t first, uint32_
     const struct plx_bench_row *rows = &bench->rows[first];
     if (count == 0)
         return;
-    bool places = strcmp(rows->bench, "c2c") == 0 || strcmp(rows->bench, "mem") == 0;
+    bool places = strcmp(rows->bench, "c2c") == 0 || strcmp(rows->bench, "mem") == 0 ||
+                  strcmp(rows->bench, "jitter") == 0;
     print_title(bench, rows, places);
     if (places)
         print_places(bench, rows, count);
@@ -337,6 +341,9 @@ int plx_bench_write_json(const struct plx_bench *bench, FILE *stream)
                                   (json_int_t)bench->discarded_busy));
     json_object_set_new(root, "rows_busy", json_integer((json_int_t)bench->rows_busy));
     json_object_set_new(root, "null_rows", notes_json(bench));
+    json_t *jitter = plx_bench_jitter_json(bench);
+    if (jitter != NULL)
+        json_object_set_new(root, "jitter", jitter);
     json_object_set_new(root, "results", results);
     int rc = json_dumpf(root, stream, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
     fputc('\n', stream);
