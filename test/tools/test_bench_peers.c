@@ -145,12 +145,111 @@ static void ring_memory_is_on_a_node_or_nobody_knows(void **state)
     json_decref(root);
 }
 
+/* --- uring ----------------------------------------------------------------------------------- */
+
+static void uring_batches_compare_an_sq_thread_with_calls(void **state)
+{
+    (void)state;
+    static const char *const cases[] = {"publish_b1", "publish_b8", "publish_b64",
+                                        "nop_b1",     "nop_b8",     "nop_b64"};
+    static const char *const subjects[] = {"pollux/sqpoll", "pollux/defer", "liburing/sqpoll",
+                                           "liburing/defer"};
+    json_t *root = run_json("pollux bench uring --quick --rounds 1 --only *_b[168]* --json -");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        for (size_t j = 0; j < sizeof(subjects) / sizeof(subjects[0]); j++)
+            assert_non_null(find_row(root, cases[i], subjects[j]));
+    }
+    assert_null(find_row(root, "publish_1", "pollux"));
+    json_decref(root);
+}
+
+static void uring_without_quick_has_every_batch(void **state)
+{
+    (void)state;
+    plx_run_line(&run, "pollux bench uring --list");
+    plx_run_expect(&run, 0, "publish_b1 ", NULL);
+    for (unsigned batch = 1; batch <= 64; batch *= 2) {
+        char name[24];
+        snprintf(name, sizeof(name), " publish_b%u ", batch);
+        plx_run_expect(&run, 0, name, NULL);
+        snprintf(name, sizeof(name), " nop_b%u ", batch);
+        plx_run_expect(&run, 0, name, NULL);
+    }
+}
+
+static void uring_wake_has_a_row_for_each_way_to_sleep(void **state)
+{
+    (void)state;
+    static const char *const subjects[] = {"pollux", "liburing", "epoll", "raw"};
+    json_t *root = run_json("pollux bench uring --quick --rounds 2 --only wake --json -");
+    for (size_t i = 0; i < sizeof(subjects) / sizeof(subjects[0]); i++)
+        assert_non_null(find_row(root, "wake", subjects[i]));
+    json_decref(root);
+}
+
+/* --- tcp ------------------------------------------------------------------------------------- */
+
+/* A slice of 80 ms has room for 79 messages that are due each ms; there may be three of them. */
+static void tcp_paced_sends_when_it_is_due(void **state)
+{
+    (void)state;
+    static const char *const subjects[] = {"pollux", "pollux/ring", "epoll", "raw"};
+    if (!has_two_cpus())
+        skip();
+    json_t *root = run_json("pollux bench tcp --quick --rounds 1 --only paced_1000_64B --json -");
+    for (size_t i = 0; i < sizeof(subjects) / sizeof(subjects[0]); i++) {
+        const json_t *row = find_row(root, "paced_1000_64B", subjects[i]);
+        assert_non_null(row);
+        const json_t *samples = json_object_get(row, "n");
+        if (!json_is_null(samples))
+            assert_in_range(json_integer_value(samples), 1, 3 * 79);
+    }
+    assert_null(find_row(root, "rtt_64B", "pollux"));
+    json_decref(root);
+}
+
+static void one_core_leaves_rows_without_figures_and_is_no_failure(void **state)
+{
+    (void)state;
+    char line[192];
+    cpu_set_t set;
+    int first = 0;
+    assert_int_equal(sched_getaffinity(0, sizeof(set), &set), 0);
+    while (!CPU_ISSET((unsigned)first, &set))
+        first++;
+    snprintf(line, sizeof(line),
+             "POLLUX_CPUS=%d pollux bench ring uring tcp --quick --rounds 1 --only rtt_* "
+             "--only wake --only nop_b8 --only paced_* --json -",
+             first);
+    plx_run_line(&run, line);
+    plx_run_expect(&run, 0, NULL, NULL);
+    json_t *root = json_loads(run.out, 0, NULL);
+    static const struct {
+        const char *name;
+        const char *subject;
+    } rows[] = {{"rtt_8B", "pollux/packed"},
+                {"wake", "pollux"},
+                {"nop_b8", "pollux/defer"},
+                {"paced_1000_64B", "raw"}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const json_t *row = find_row(root, rows[i].name, rows[i].subject);
+        assert_non_null(row);
+        assert_true(json_is_null(json_object_get(row, "p50")));
+    }
+    json_decref(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ring_quick_has_the_promised_cases_and_all_queues),
         cmocka_unit_test(ring_grid_carries_every_size_in_every_batch),
         cmocka_unit_test(ring_memory_is_on_a_node_or_nobody_knows),
+        cmocka_unit_test(uring_batches_compare_an_sq_thread_with_calls),
+        cmocka_unit_test(uring_without_quick_has_every_batch),
+        cmocka_unit_test(uring_wake_has_a_row_for_each_way_to_sleep),
+        cmocka_unit_test(tcp_paced_sends_when_it_is_due),
+        cmocka_unit_test(one_core_leaves_rows_without_figures_and_is_no_failure),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

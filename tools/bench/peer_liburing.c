@@ -27,6 +27,7 @@ struct theirs {
     struct plx_bench *bench;
     enum plx_bench_ring_kind kind;
     unsigned entries;
+    uint32_t batch;
     struct io_uring ring;
     int event_fd;
     int epoll_fd;
@@ -272,6 +273,40 @@ static int run_nop(struct plx_bench_slice *slice, void *ctx, struct plx_diag *di
     return 0;
 }
 
+/* `publish`: the time ends when they are shown, else when they have ended. */
+static int run_batch(struct plx_bench_slice *slice, struct theirs *theirs, bool publish,
+                     struct plx_diag *diag)
+{
+    do {
+        bool ok = true;
+        uint64_t ended = theirs->ended + theirs->batch;
+        uint64_t before = plx_bench_fenced_ticks();
+        for (uint32_t i = 0; i < theirs->batch; i++)
+            ok = ok && prepare_nop(theirs, i);
+        io_uring_submit(&theirs->ring);
+        if (publish)
+            plx_bench_sample(slice, plx_bench_fenced_ticks() - before);
+        if (!ok)
+            return full(diag);
+        int rc = take_until(slice, theirs, ended, diag);
+        if (rc != 0)
+            return rc;
+        if (!publish)
+            plx_bench_sample(slice, plx_bench_fenced_ticks() - before);
+    } while (plx_ticks() < slice->end_ticks);
+    return 0;
+}
+
+static int run_publish(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    return run_batch(slice, ctx, true, diag);
+}
+
+static int run_nops(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    return run_batch(slice, ctx, false, diag);
+}
+
 static int run_epoll(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
 {
     struct theirs *theirs = ctx;
@@ -295,6 +330,7 @@ static const plx_bench_fn runs[] = {
     [PLX_BENCH_WORK_PUBLISH_1] = run_publish_1, [PLX_BENCH_WORK_PUBLISH_32] = run_publish_32,
     [PLX_BENCH_WORK_IDLE] = run_idle,           [PLX_BENCH_WORK_POLL] = run_poll,
     [PLX_BENCH_WORK_CANCEL] = run_cancel,       [PLX_BENCH_WORK_NOP] = run_nop,
+    [PLX_BENCH_WORK_PUBLISH] = run_publish,     [PLX_BENCH_WORK_NOPS] = run_nops,
 };
 
 static bool open_descriptors(struct theirs *theirs)
@@ -307,7 +343,7 @@ static bool open_descriptors(struct theirs *theirs)
 }
 
 struct plx_bench_subject plx_bench_liburing(struct plx_bench *bench, enum plx_bench_ring_kind kind,
-                                            enum plx_bench_ring_work work)
+                                            enum plx_bench_ring_work work, uint32_t batch)
 {
     bool is_epoll = kind == PLX_BENCH_EPOLL;
     struct plx_bench_subject subject = {
@@ -324,6 +360,7 @@ struct plx_bench_subject plx_bench_liburing(struct plx_bench *bench, enum plx_be
         return subject;
     theirs->bench = bench;
     theirs->kind = kind;
+    theirs->batch = batch;
     theirs->entries = plx_bench_ring_entries(bench);
     theirs->expected = work == PLX_BENCH_WORK_CANCEL ? -ECANCELED : 0;
     if (!open_descriptors(theirs))

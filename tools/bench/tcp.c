@@ -1,15 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tcp rtt_64B: a message of 64 bytes there and back over the loopback, both ends the same subject,
- * each spinning on a core of its own.
+ * tcp rtt_64B and paced_1000_64B: a message of 64 bytes there and back over the loopback, both ends
+ * the same subject, each spinning on a core of its own; one after the other, and at set times.
  */
 #include <errno.h>
 #include <string.h>
 
 #include "tools/bench/end.h"
+#include "tools/bench/frame.h"
 
 /* Turns between two looks at the clock while waiting for an answer. */
 #define LOOKS 4096u
+
+/* Between two messages that are sent at set times: 1,000 a second. */
+#define PACE_NS 1e6
+/* Few messages fit into a slice, so it is long. */
+#define PACED_ROUNDS         24u
+#define PACED_ROUNDS_QUICK   6u
+#define PACED_SLICE_US       200000u
+#define PACED_SLICE_US_QUICK 80000u
 
 struct echo {
     struct plx_bench_host host; /* first: plx_bench_host_serve takes it so */
@@ -50,6 +59,25 @@ static int await(struct plx_bench_slice *slice, struct echo *echo, struct plx_di
     return 0;
 }
 
+/* Each message differs from the last in every word. */
+static void fill(struct echo *echo, uint64_t *message)
+{
+    echo->sequence++;
+    for (size_t i = 0; i < PLX_BENCH_MESSAGE_BYTES / sizeof(*message); i++)
+        message[i] = echo->sequence + ((uint64_t)i << 56);
+    echo->client->answer_bytes = 0;
+}
+
+/* Whether the answer is what was sent. */
+static int check(const struct echo *echo, const uint64_t *message, struct plx_diag *diag)
+{
+    const struct plx_bench_end *client = echo->client;
+    if (client->answer_bytes != PLX_BENCH_MESSAGE_BYTES ||
+        memcmp(client->answer, message, PLX_BENCH_MESSAGE_BYTES) != 0)
+        return failed(echo, -EBADMSG, "got another answer than it sent", diag);
+    return 0;
+}
+
 static int run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
 {
     struct echo *echo = ctx;
@@ -57,21 +85,43 @@ static int run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
     uint64_t message[PLX_BENCH_MESSAGE_BYTES / sizeof(uint64_t)];
     uint64_t before;
     do {
-        /* Each message differs from the last in every word. */
-        echo->sequence++;
-        for (size_t i = 0; i < sizeof(message) / sizeof(*message); i++)
-            message[i] = echo->sequence + ((uint64_t)i << 56);
-        client->answer_bytes = 0;
+        fill(echo, message);
         before = plx_ticks();
         client->ops->send(client, message, sizeof(message));
         int rc = await(slice, echo, diag);
         if (PLX_UNLIKELY(rc != 0))
             return rc;
         plx_bench_sample(slice, plx_ticks() - before);
-        if (client->answer_bytes != sizeof(message) ||
-            memcmp(client->answer, message, sizeof(message)) != 0)
-            return failed(echo, -EBADMSG, "got another answer than it sent", diag);
+        rc = check(echo, message, diag);
+        if (rc != 0)
+            return rc;
     } while (before < slice->end_ticks);
+    return 0;
+}
+
+/*
+ * At times set beforehand, and timed from these: a message that could not be sent when it was due,
+ * since an answer was late, has waited as whoever wanted to send it would have.
+ */
+static int run_paced(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    struct echo *echo = ctx;
+    struct plx_bench_end *client = echo->client;
+    uint64_t message[PLX_BENCH_MESSAGE_BYTES / sizeof(uint64_t)];
+    uint64_t interval = (uint64_t)(PACE_NS / plx_bench_ns_per_tick(slice->bench));
+    for (uint64_t due = plx_ticks() + interval; due < slice->end_ticks; due += interval) {
+        fill(echo, message);
+        while (plx_ticks() < due)
+            client->ops->turn(client);
+        client->ops->send(client, message, sizeof(message));
+        int rc = await(slice, echo, diag);
+        uint64_t now = plx_ticks();
+        if (rc == 0)
+            rc = check(echo, message, diag);
+        if (rc != 0)
+            return rc;
+        plx_bench_sample(slice, now - due);
+    }
     return 0;
 }
 
@@ -101,6 +151,36 @@ static void close_pair(struct echo *echo)
         echo->client->ops->close(echo->client);
     echo->client = NULL;
     plx_bench_host_close(&echo->host);
+}
+
+/* The same pairs, at set times; of ours those that receive hot and by the ring. */
+static int measure_paced(struct plx_bench *bench, const struct plx_bench_subject *subjects)
+{
+    bool quick = plx_bench_is_quick(bench);
+    const struct plx_bench_case paced = {
+        .bench = "tcp",
+        .name = "paced_1000_64B",
+        .what = "64 bytes there and back, due 1,000 times a second; from when it was due",
+        .unit = PLX_BENCH_NS,
+        .block = 1,
+        .two_cores = true,
+        .rounds = quick ? PACED_ROUNDS_QUICK : PACED_ROUNDS,
+        .slice_us = quick ? PACED_SLICE_US_QUICK : PACED_SLICE_US,
+    };
+    static const struct plx_bench_end_ops *const chosen[] = {
+        &plx_bench_end_pollux, &plx_bench_end_pollux_ring, &plx_bench_end_epoll,
+        &plx_bench_end_raw};
+    struct plx_bench_subject some[sizeof(chosen) / sizeof(*chosen)];
+    uint32_t count = 0;
+    for (size_t c = 0; c < sizeof(chosen) / sizeof(*chosen); c++) {
+        for (size_t i = 0; i < END_COUNT; i++) {
+            if (ends[i] != chosen[c])
+                continue;
+            some[count] = subjects[i];
+            some[count++].run = run_paced;
+        }
+    }
+    return plx_bench_measure(bench, &paced, some, count);
 }
 
 int plx_bench_tcp(struct plx_bench *bench)
@@ -134,6 +214,8 @@ int plx_bench_tcp(struct plx_bench *bench)
         }
     }
     int rc = plx_bench_measure(bench, &rtt, subjects, (uint32_t)END_COUNT);
+    if (rc == 0)
+        rc = measure_paced(bench, subjects);
     for (size_t i = 0; i < END_COUNT; i++)
         close_pair(&echoes[i]);
     return rc;

@@ -18,6 +18,7 @@
 struct ours {
     struct plx_bench *bench;
     enum plx_bench_ring_kind kind;
+    uint32_t batch;
     bool has_mesh;
     struct plx_runtime *runtime;
     struct plx_reactor *reactor;
@@ -313,12 +314,45 @@ static int run_nop(struct plx_bench_slice *slice, void *ctx, struct plx_diag *di
     return rc == 0 ? turn_until(slice, ours, ours->ended + 1, diag) : rc;
 }
 
+/* `publish`: the time ends when they are shown, else when they have ended. */
+static int run_batch(struct plx_bench_slice *slice, struct ours *ours, bool publish,
+                     struct plx_diag *diag)
+{
+    do {
+        uint64_t ended = ours->ended + ours->batch;
+        uint64_t before = plx_bench_fenced_ticks();
+        int rc = submit_nops(ours, ours->batch);
+        plx_reactor_flush(ours->reactor);
+        if (publish)
+            plx_bench_sample(slice, plx_bench_fenced_ticks() - before);
+        if (rc != 0)
+            return refused(rc, diag);
+        rc = turn_until(slice, ours, ended, diag);
+        if (rc != 0)
+            return rc;
+        if (!publish)
+            plx_bench_sample(slice, plx_bench_fenced_ticks() - before);
+    } while (plx_ticks() < slice->end_ticks);
+    return 0;
+}
+
+static int run_publish(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    return run_batch(slice, ctx, true, diag);
+}
+
+static int run_nops(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    return run_batch(slice, ctx, false, diag);
+}
+
 /* --- cases ----------------------------------------------------------------------------------- */
 
 static const plx_bench_fn runs[] = {
     [PLX_BENCH_WORK_PUBLISH_1] = run_publish_1, [PLX_BENCH_WORK_PUBLISH_32] = run_publish_32,
     [PLX_BENCH_WORK_IDLE] = run_idle,           [PLX_BENCH_WORK_POLL] = run_poll,
     [PLX_BENCH_WORK_CANCEL] = run_cancel,       [PLX_BENCH_WORK_NOP] = run_nop,
+    [PLX_BENCH_WORK_PUBLISH] = run_publish,     [PLX_BENCH_WORK_NOPS] = run_nops,
 };
 
 static void prepare_ours(struct ours *ours, struct plx_bench *bench, enum plx_bench_ring_kind kind,
@@ -383,13 +417,99 @@ static int measure(struct plx_bench *bench, const struct plx_bench_case *what,
          .ctx = ours,
          .missing = why[0] != '\0' ? why : NULL,
          .mem_node = -1},
-        plx_bench_liburing(bench, kind, work),
+        plx_bench_liburing(bench, kind, work, 1),
     };
     int rc = plx_bench_measure(bench, what, subjects, 2);
     plx_bench_liburing_free(&subjects[1]);
     if (ours->event_fd >= 0)
         close(ours->event_fd);
     free(ours);
+    return rc;
+}
+
+/* --- batches: an SQ thread beside the calling core ---------------------------------------------
+ */
+
+/* They are many: shorter than others. */
+#define BATCH_ROUNDS       16u
+#define BATCH_ROUNDS_QUICK 6u
+#define BATCH_SLICE_US     8000u
+
+static const uint32_t batches[] = {1, 2, 4, 8, 16, 32, 64};
+/* Those with --quick. */
+static const uint32_t few_batches[] = {1, 8, 64};
+
+#define BATCHES     (sizeof(batches) / sizeof(batches[0]))
+#define FEW_BATCHES (sizeof(few_batches) / sizeof(few_batches[0]))
+
+static int measure_batch(struct plx_bench *bench, const struct plx_bench_case *what,
+                         enum plx_bench_ring_work work, uint32_t batch)
+{
+    static const enum plx_bench_ring_kind kinds[] = {PLX_BENCH_SQPOLL, PLX_BENCH_DEFER};
+    static const char *const names[] = {"pollux/sqpoll", "pollux/defer", "liburing/sqpoll",
+                                        "liburing/defer"};
+    char why[2][sizeof(((struct plx_diag *)0)->text)] = {"", ""};
+    struct plx_bench_subject subjects[4] = {{0}};
+    size_t bytes = plx_round_up(sizeof(struct ours), PLX_CACHE_LINE);
+    struct ours *ours[2];
+    for (size_t i = 0; i < 2; i++) {
+        ours[i] = aligned_alloc(PLX_CACHE_LINE, bytes);
+        if (ours[i] == NULL) {
+            free(i != 0 ? ours[0] : NULL);
+            return -ENOMEM;
+        }
+        prepare_ours(ours[i], bench, kinds[i], work);
+        ours[i]->batch = batch;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        if (plx_bench_has_two(bench))
+            try_ours(ours[i], why[i], sizeof(why[i]));
+        subjects[i] = (struct plx_bench_subject){
+            .run = runs[work],
+            .open = open_ours,
+            .close = close_ours,
+            .ctx = ours[i],
+            .missing = why[i][0] != '\0' ? why[i] : NULL,
+            .mem_node = -1,
+        };
+        subjects[2 + i] = plx_bench_liburing(bench, kinds[i], work, batch);
+    }
+    for (size_t i = 0; i < 4; i++)
+        subjects[i].name = names[i];
+    int rc = plx_bench_measure(bench, what, subjects, 4);
+    for (size_t i = 0; i < 2; i++) {
+        plx_bench_liburing_free(&subjects[2 + i]);
+        if (ours[i]->event_fd >= 0)
+            close(ours[i]->event_fd);
+        free(ours[i]);
+    }
+    return rc;
+}
+
+static int measure_batches(struct plx_bench *bench, enum plx_bench_ring_work work,
+                           const char *prefix, const char *text)
+{
+    /* Names last as long as the rows. */
+    static char names[2 * BATCHES][16];
+    static uint32_t used;
+    bool quick = plx_bench_is_quick(bench);
+    int rc = 0;
+    for (size_t i = 0; i < (quick ? FEW_BATCHES : BATCHES) && rc == 0; i++) {
+        uint32_t batch = quick ? few_batches[i] : batches[i];
+        char *name = names[used++ % (2 * BATCHES)];
+        snprintf(name, sizeof(names[0]), "%s_b%u", prefix, batch);
+        const struct plx_bench_case what = {
+            .bench = "uring",
+            .name = name,
+            .what = text,
+            .block = batch,
+            .two_cores = true,
+            .fenced = true,
+            .rounds = quick ? BATCH_ROUNDS_QUICK : BATCH_ROUNDS,
+            .slice_us = BATCH_SLICE_US,
+        };
+        rc = measure_batch(bench, &what, work, batch);
+    }
     return rc;
 }
 
@@ -457,6 +577,14 @@ int plx_bench_uring(struct plx_bench *bench)
         what.bench = "uring";
         rc = measure(bench, &what, cases[i].kind, cases[i].work);
     }
+    if (rc == 0)
+        rc = measure_batches(bench, PLX_BENCH_WORK_PUBLISH, "publish",
+                             "ops prepared and shown together: to an SQ thread, or by a call");
+    if (rc == 0)
+        rc = measure_batches(bench, PLX_BENCH_WORK_NOPS, "nop",
+                             "ops to the kernel together and back");
+    if (rc == 0)
+        rc = plx_bench_uring_wake(bench);
     if (rc == 0)
         rc = plx_bench_record(bench);
     return rc;

@@ -38,17 +38,22 @@ enum plx_bench_ring_work {
     PLX_BENCH_WORK_IDLE,       /* a look at a ring where nothing happens */
     PLX_BENCH_WORK_POLL,       /* 128 completions are taken, and a function called for each */
     PLX_BENCH_WORK_CANCEL,     /* the cancel of an op in flight is prepared */
-    PLX_BENCH_WORK_NOP         /* an op goes to the kernel and back */
+    PLX_BENCH_WORK_NOP,        /* an op goes to the kernel and back */
+    PLX_BENCH_WORK_PUBLISH,    /* as many as the batch are prepared, then shown */
+    PLX_BENCH_WORK_NOPS        /* as many go to the kernel together, and back */
 };
 
 /*
  * The peer: bare liburing, or an empty epoll_wait for PLX_BENCH_EPOLL. The settings of its ring are
  * those of a reactor's. Never fails: a peer that cannot be made says so as missing. To be freed by
- * plx_bench_liburing_free.
+ * plx_bench_liburing_free. `batch`, at most PLX_BENCH_POLL, is of the last two kinds of work.
  */
 struct plx_bench_subject plx_bench_liburing(struct plx_bench *bench, enum plx_bench_ring_kind kind,
-                                            enum plx_bench_ring_work work);
+                                            enum plx_bench_ring_work work, uint32_t batch);
 void plx_bench_liburing_free(const struct plx_bench_subject *subject);
+
+/* In uring_wake.c: a reactor that sleeps in its ring, woken by a completion. */
+int plx_bench_uring_wake(struct plx_bench *bench);
 
 /* In record.c: what it costs to record a value in a histogram, beside the costs of a turn. */
 int plx_bench_record(struct plx_bench *bench);
