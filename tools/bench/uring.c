@@ -513,64 +513,67 @@ static int measure_batches(struct plx_bench *bench, enum plx_bench_ring_work wor
     return rc;
 }
 
+/* --- the benchmark ---------------------------------------------------------------------------- */
+
+static const struct {
+    enum plx_bench_ring_kind kind;
+    enum plx_bench_ring_work work;
+    struct plx_bench_case what;
+} cases[] = {
+    {PLX_BENCH_SQPOLL,
+     PLX_BENCH_WORK_PUBLISH_1,
+     {.name = "publish_1",
+      .what = "an op prepared and shown to the SQ thread, alone",
+      .block = PLX_BENCH_PUBLISH_1,
+      .two_cores = true}},
+    {PLX_BENCH_SQPOLL,
+     PLX_BENCH_WORK_PUBLISH_32,
+     {.name = "publish_32",
+      .what = "an op prepared and shown to the SQ thread, 32 in a turn",
+      .block = PLX_BENCH_PUBLISH_32,
+      .two_cores = true}},
+    {PLX_BENCH_DEFER,
+     PLX_BENCH_WORK_IDLE,
+     {.name = "idle_turn",
+      .what = "a turn without work, 4 idle mesh inputs; the peer looks at its ring",
+      .block = PLX_BENCH_IDLE}},
+    {PLX_BENCH_SQPOLL,
+     PLX_BENCH_WORK_IDLE,
+     {.name = "idle_turn_sqpoll",
+      .what = "the same with an SQ thread",
+      .block = PLX_BENCH_IDLE,
+      .two_cores = true}},
+    {PLX_BENCH_EPOLL,
+     PLX_BENCH_WORK_IDLE,
+     {.name = "idle_turn_epoll",
+      .what = "the same on the epoll backend; the peer is an epoll_wait",
+      .block = PLX_BENCH_IDLE_EPOLL}},
+    {PLX_BENCH_DEFER,
+     PLX_BENCH_WORK_POLL,
+     {.name = "poll_128",
+      .what = "a turn that delivers 128 completions",
+      .block = 1,
+      .fenced = true}},
+    {PLX_BENCH_DEFER,
+     PLX_BENCH_WORK_CANCEL,
+     {.name = "cancel",
+      .what = "the cancel of an op in flight, prepared",
+      .block = PLX_BENCH_CANCEL}},
+    {PLX_BENCH_DEFER,
+     PLX_BENCH_WORK_NOP,
+     {.name = "nop_defer",
+      .what = "an op to the kernel and back, DEFER_TASKRUN",
+      .block = PLX_BENCH_TRIPS}},
+    {PLX_BENCH_SQPOLL,
+     PLX_BENCH_WORK_NOP,
+     {.name = "nop_sqpoll",
+      .what = "an op to the SQ thread and back",
+      .block = PLX_BENCH_TRIPS,
+      .two_cores = true}},
+};
+
 int plx_bench_uring(struct plx_bench *bench)
 {
-    static const struct {
-        enum plx_bench_ring_kind kind;
-        enum plx_bench_ring_work work;
-        struct plx_bench_case what;
-    } cases[] = {
-        {PLX_BENCH_SQPOLL,
-         PLX_BENCH_WORK_PUBLISH_1,
-         {.name = "publish_1",
-          .what = "an op prepared and shown to the SQ thread, alone",
-          .block = PLX_BENCH_PUBLISH_1,
-          .two_cores = true}},
-        {PLX_BENCH_SQPOLL,
-         PLX_BENCH_WORK_PUBLISH_32,
-         {.name = "publish_32",
-          .what = "an op prepared and shown to the SQ thread, 32 in a turn",
-          .block = PLX_BENCH_PUBLISH_32,
-          .two_cores = true}},
-        {PLX_BENCH_DEFER,
-         PLX_BENCH_WORK_IDLE,
-         {.name = "idle_turn",
-          .what = "a turn without work, 4 idle mesh inputs; the peer looks at its ring",
-          .block = PLX_BENCH_IDLE}},
-        {PLX_BENCH_SQPOLL,
-         PLX_BENCH_WORK_IDLE,
-         {.name = "idle_turn_sqpoll",
-          .what = "the same with an SQ thread",
-          .block = PLX_BENCH_IDLE,
-          .two_cores = true}},
-        {PLX_BENCH_EPOLL,
-         PLX_BENCH_WORK_IDLE,
-         {.name = "idle_turn_epoll",
-          .what = "the same on the epoll backend; the peer is an epoll_wait",
-          .block = PLX_BENCH_IDLE_EPOLL}},
-        {PLX_BENCH_DEFER,
-         PLX_BENCH_WORK_POLL,
-         {.name = "poll_128",
-          .what = "a turn that delivers 128 completions",
-          .block = 1,
-          .fenced = true}},
-        {PLX_BENCH_DEFER,
-         PLX_BENCH_WORK_CANCEL,
-         {.name = "cancel",
-          .what = "the cancel of an op in flight, prepared",
-          .block = PLX_BENCH_CANCEL}},
-        {PLX_BENCH_DEFER,
-         PLX_BENCH_WORK_NOP,
-         {.name = "nop_defer",
-          .what = "an op to the kernel and back, DEFER_TASKRUN",
-          .block = PLX_BENCH_TRIPS}},
-        {PLX_BENCH_SQPOLL,
-         PLX_BENCH_WORK_NOP,
-         {.name = "nop_sqpoll",
-          .what = "an op to the SQ thread and back",
-          .block = PLX_BENCH_TRIPS,
-          .two_cores = true}},
-    };
     int rc = 0;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]) && rc == 0; i++) {
         struct plx_bench_case what = cases[i].what;

@@ -112,7 +112,7 @@ static bool answer(struct wake *wake)
         wake->rc = -errno;
         return false;
     }
-    /* After the read, which may have slept, and before the answer, after which the next may come. */
+    /* After the read, which slept, and before the answer, which lets the next one come. */
     bool ending = plx_load_acquire(&wake->ending);
     /* Relaxed: this thread alone stores it. */
     plx_store_release(&wake->answered, plx_load_relaxed(&wake->answered) + count);
