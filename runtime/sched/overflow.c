@@ -73,7 +73,9 @@ static void tell(const struct plx_task *task)
 static void on_fault(int number, siginfo_t *info, void *context)
 {
     int kept = errno;
-    const struct plx_task *task = find_overflowed(info->si_addr);
+    /* One that a process has sent says who, rather than where. */
+    bool is_sent = info->si_code <= 0;
+    const struct plx_task *task = is_sent ? NULL : find_overflowed(info->si_addr);
     if (task != NULL)
         tell(task);
     errno = kept;
@@ -81,11 +83,13 @@ static void on_fault(int number, siginfo_t *info, void *context)
         found.sa_sigaction(number, info, context);
     } else if (found.sa_handler != SIG_DFL && found.sa_handler != SIG_IGN) {
         found.sa_handler(number);
-    } else {
+    } else if (!is_sent || found.sa_handler == SIG_DFL) {
         /* The instruction is begun again, and ends the process as it would have: core and all. A
-         * fault cannot be ignored, so the two are the same. */
+         * fault cannot be ignored, so the two are the same. One that was sent comes once more. */
         struct sigaction plain = {.sa_handler = SIG_DFL};
         sigaction(number, &plain, NULL);
+        if (is_sent)
+            raise(number);
     }
 }
 

@@ -349,6 +349,25 @@ static void fault_elsewhere_is_not_called_an_overflow(void **state)
         assert_true(WIFEXITED(status) && WEXITSTATUS(status) == FROM_HANDLER);
 }
 
+static int64_t send_to_oneself(void *ctx)
+{
+    (void)ctx;
+    kill(getpid(), SIGSEGV);
+    return 0;
+}
+
+static void signal_that_was_sent_ends_the_process(void **state)
+{
+    (void)state;
+    char said[4096];
+    const struct fall fall = {.fn = send_to_oneself};
+    expect_killed(see_fall(&fall, said, sizeof(said)));
+    assert_null(strstr(said, "pollux:"));
+    const struct fall handled = {.fn = send_to_oneself, .handler = HANDLER};
+    int status = see_fall(&handled, said, sizeof(said));
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == FROM_HANDLER);
+}
+
 static void overflow_is_left_alone_where_that_is_asked_for(void **state)
 {
     (void)state;
@@ -480,6 +499,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(overflow_is_named_and_ends_the_process),
         cmocka_unit_test(overflow_is_handed_on_to_the_handler_that_was_there),
         cmocka_unit_test(fault_elsewhere_is_not_called_an_overflow),
+        cmocka_unit_test(signal_that_was_sent_ends_the_process),
         cmocka_unit_test(overflow_is_left_alone_where_that_is_asked_for),
         cmocka_unit_test(handlers_are_as_before_when_a_reactor_has_ended),
         cmocka_unit_test(handler_that_came_later_stays),
