@@ -147,8 +147,10 @@ static void *worker_main(void *argument)
         /* Relaxed: left to itself, it has nobody to give a descriptor to; close sees to one that
          * was finished before. */
         if (worker->job.code == PLX_OP_OPENAT && worker->result >= 0 &&
-            plx_load_relaxed(&worker->box.ask) == PLX__BOX_LEAVE)
+            plx_load_relaxed(&worker->box.ask) == PLX__BOX_LEAVE) {
             (void)close(worker->result);
+            worker->result = -ECANCELED; /* for a close that finds it finished after all */
+        }
         plx__box_finish(&worker->box);
         const uint64_t one = 1;
         (void)!write(worker->workers->event_fd, &one, sizeof(one));
