@@ -45,9 +45,9 @@ PLX_API int plx_reactor_poll(struct plx_reactor *reactor);
  * What the idle policy says to do between turns without work: a pause of the core (spin), during
  * which it leaves a line that a peer is about to write with that peer; sched_yield(2); or a sleep
  * (block; adaptive, once POLLUX_SPIN_TIME has passed without work) from which whatever comes wakes
- * it: an event of an op, a timer, a message of a peer or a port, the runtime's end. It does not
- * sleep while a poller is armed that has no watch. Cost: of a sleep, two or three system calls, and
- * some us to wake up.
+ * it: an event of an op, a timer, a message of a peer or a port, the runtime's end, once a request
+ * for it. It does not sleep while a poller is armed that has no watch. Cost: of a sleep, two or
+ * three system calls, and some us to wake up.
  */
 PLX_API void plx_reactor_idle(struct plx_reactor *reactor);
 

@@ -214,9 +214,14 @@ void plx_runtime_destroy(struct plx_runtime *rt)
 
 void plx_runtime_request_stop(struct plx_runtime *rt)
 {
+    int error = errno;
     /* sem_post is async-signal-safe. Relaxed: the flag orders nothing but itself. */
     plx_store_relaxed(&rt->stop_requested, 1);
     sem_post(&rt->stop_signal);
+    /* So are getpid and write. A forked child has the flag, and none of the reactors' memory. */
+    if (rt->pid == getpid())
+        plx__runtime_rouse(rt);
+    errno = error;
 }
 
 bool plx_runtime_is_stopping(const struct plx_runtime *rt)

@@ -34,7 +34,7 @@ struct plx_runtime_opts {
     int (*on_start)(struct plx_reactor *reactor, void *ctx);
     /* On each started reactor's thread after its last turn, before its memory goes. */
     void (*on_stop)(struct plx_reactor *reactor, void *ctx);
-    plx_log_fn log; /* NULL: nothing is said. May be called by any reactor's thread. */
+    plx_log_fn log; /* NULL: nothing is said. May be called by any thread of the runtime. */
     void *ctx;      /* for the three above */
     uint32_t deny;  /* PLX_CAP_ bits to treat as missing */
     /*
@@ -74,8 +74,10 @@ PLX_API PLX_MUST_CHECK int plx_runtime_create(const struct plx_settings *setting
  */
 PLX_API PLX_MUST_CHECK int plx_runtime_start(struct plx_runtime *runtime, struct plx_diag *diag);
 
-/* Asks for the end: plx_runtime_wait returns, and reactors' owners can see it. Any thread, signal
- * handlers too. */
+/*
+ * Asks for the end: plx_runtime_wait returns, reactors that sleep wake once, and their owners can
+ * see it. Any thread, signal handlers too.
+ */
 PLX_API void plx_runtime_request_stop(struct plx_runtime *runtime);
 PLX_API bool plx_runtime_is_stopping(const struct plx_runtime *runtime);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "runtime/reactor_internal.h"
+#include "runtime/runtime.h"
 
 int plx__sleep_open(struct plx_reactor *r, uint32_t watches)
 {
@@ -94,13 +95,28 @@ static bool has_news(const struct plx_reactor *r)
            plx_load_relaxed(r->mesh.ended) != r->mesh.ended_served;
 }
 
+/*
+ * A wish to end, told to the loop once: whoever owns an adopted reactor may look for it between
+ * turns, and goes on sleeping if he does nothing about it. After the announcement.
+ */
+static bool stop_is_news(struct plx_reactor *r)
+{
+    bool stopping = plx_runtime_is_stopping(r->runtime);
+    bool news = stopping && !r->sleep.stop_told;
+    r->sleep.stop_told = stopping;
+    return news;
+}
+
 /* Announces that this reactor sleeps, if it may. */
 static bool fall_asleep(struct plx_reactor *r)
 {
     if (must_turn(r) || !arm_watches(r))
         return false;
+    /* What was posted between turns is not left to the next one, which may be far. */
+    if (r->mesh.rouses)
+        plx__mesh_rouse(&r->mesh);
     plx__wake_announce(&r->wake);
-    if (!has_news(r))
+    if (!has_news(r) && !stop_is_news(r))
         return true;
     plx__wake_withdraw(&r->wake);
     return false;

@@ -29,6 +29,7 @@ struct plx__sleep {
     struct plx__watch *watches;
     uint32_t watch_count;
     uint32_t unwatched; /* armed pollers that have no watch */
+    bool stop_told;     /* a requested stop has once kept it from sleeping */
 };
 
 /* Watches for as many pollers; from the arena. 0 or -ENOMEM. */

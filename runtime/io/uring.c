@@ -613,6 +613,16 @@ static bool has_ended(const struct uring *u)
            plx_load_relaxed(shared(u->ring.cq.ktail)) != *u->ring.cq.khead;
 }
 
+/*
+ * Whether something waits for a later flush, and no event tells when: for room in the ring, or for
+ * the kernel to take what an enter left. Relaxed: as in uring_flush.
+ */
+static bool is_held_back(const struct uring *u)
+{
+    return u->late != NULL ||
+           (!u->sqpoll && plx_load_relaxed(shared(u->ring.sq.khead)) != u->sq_tail);
+}
+
 /* Has the ring poll the eventfd, and shows the kernel all that waits. Whether there is nothing yet.
  */
 static bool uring_prepare_wait(struct plx__io *io)
@@ -629,7 +639,7 @@ static bool uring_prepare_wait(struct plx__io *io)
         u->wake_armed = true;
     }
     (void)uring_flush(io);
-    return !has_ended(u);
+    return !has_ended(u) && !is_held_back(u);
 }
 
 static void uring_wait(struct plx__io *io, uint64_t until_ns)

@@ -17,7 +17,7 @@ void plx__wake_write(struct plx__wake *wake)
     const uint64_t one = 1;
     if (plx_exchange_relaxed(&wake->asleep, 0) == 0)
         return;
-    /* It cannot be full: after each write somebody reads. */
+    /* It cannot be full: it is read, or, where its edges are what counts, has room for 2^64. */
     while (write(wake->fd, &one, sizeof(one)) < 0 && errno == EINTR)
         continue;
 }

@@ -183,6 +183,9 @@ void plx__mesh_finish(struct plx__mesh *mesh, struct plx_reactor *here, plx_post
 /* Peers have ended: their rings are nobody's. Those that have not are found again when needed. */
 static PLX_COLD void forget_roads(struct plx__mesh *mesh)
 {
+    /* With a road goes whom to rouse at its end, for what was sent this turn. */
+    if (mesh->rouses)
+        plx__mesh_rouse(mesh);
     mesh->ended_known = plx__end_learn(mesh->ended);
     for (uint32_t i = 0; i < mesh->count; i++) {
         if (i != mesh->index)

@@ -29,7 +29,8 @@ typedef void (*plx_post_fn)(struct plx_reactor *here, const void *body);
  * order sent, and in order with the calls of that pair (runtime/mesh/call.h), all of them, unless
  * the receiver stops. A ring of POLLUX_MESH_SLOTS holds five eighths as many posts; the rest is
  * kept for the answers to calls. Cost: hot; a copy and one store that the receiver sees (two where
- * it has more than eight peers); wait-free; no system call.
+ * it has more than eight peers); wait-free; no system call. A receiver that sleeps is woken when
+ * the sender's turn ends, or before it sleeps itself, by a system call for all that it was sent.
  * Errors: -EAGAIN the ring is full or the receiver has not started: try again in a later turn
  * (counted); -EINVAL `to` or `bytes` out of range; -ESHUTDOWN the sender has stopped, or the
  * receiver has. What is posted in the very moment in which the receiver ends is taken, and lost.

@@ -42,10 +42,11 @@ PLX_API PLX_COLD int plx_port_destroy(struct plx_port *port, uint64_t within_ns)
 
 /*
  * plx_mesh_post from a thread that is no reactor. Posts and calls of one port to one reactor arrive
- * in the order sent. Cost: hot; a copy and two stores that the reactor sees; wait-free; no system
- * call. Errors: -EAGAIN the ring is full or the reactor has not started; -EINVAL `to` or `bytes`;
- * -ESHUTDOWN the runtime is stopping, or the reactor has ended. What is posted in the very moment
- * in which the reactor ends is taken, and lost.
+ * in the order sent. Cost: hot; a copy and two stores that the reactor sees; wait-free; a system
+ * call where it wakes a reactor that sleeps, else none. Errors: -EAGAIN the ring is full or the
+ * reactor has not started; -EINVAL `to` or `bytes`; -ESHUTDOWN the runtime is stopping, or the
+ * reactor has ended. What is posted in the very moment in which the reactor ends is taken, and
+ * lost.
  */
 PLX_API PLX_MUST_CHECK int plx_port_post(struct plx_port *port, uint32_t to, plx_post_fn fn,
                                          const void *body, size_t bytes);

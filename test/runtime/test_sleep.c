@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,6 +101,45 @@ static void post_wakes_a_sleeper(void **state)
         rt_abandon(other);
         rt_finish(rt);
     }
+}
+
+static void post_between_turns_wakes_a_sleeper(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < POLICIES; i++) {
+        if (strstr(policies[i], "sqpoll=on") != NULL)
+            continue;
+        struct plx_runtime *rt = create(policies[i], "reactors=2", NULL);
+        struct plx_reactor *other = rt_adopt(rt, 1);
+        rt_start(rt);
+        until_it_sleeps(rt, 0);
+        while (plx_reactor_poll(other) != 0)
+            ;
+        /* Who posts goes to sleep, too. */
+        assert_int_equal(plx_mesh_post(other, 0, note_post, NULL, 0), 0);
+        assert_true(plx_reactor_prepare_wait(other) > 0);
+        RT_UNTIL(plx_load_acquire(&came) == 1);
+        rt_abandon(other);
+        rt_finish(rt);
+    }
+}
+
+static void post_wakes_a_sleeper_when_a_third_one_has_ended(void **state)
+{
+    (void)state;
+    struct plx_runtime *rt = create(policies[0], "reactors=3", NULL);
+    struct plx_reactor *others[2] = {rt_adopt(rt, 1), rt_adopt(rt, 2)};
+    rt_start(rt);
+    until_it_sleeps(rt, 0);
+    assert_int_equal(plx_mesh_post(others[0], 0, note_post, NULL, 0), 0);
+    /* As if an end had come just now, of which everybody else has taken notice already. */
+    others[0]->mesh.ended_known--;
+    assert_int_equal(plx_mesh_post(others[0], 2, note_post, NULL, 0), 0);
+    (void)plx_reactor_poll(others[0]);
+    RT_UNTIL(plx_load_acquire(&came) == 1);
+    rt_abandon(others[0]);
+    rt_abandon(others[1]);
+    rt_finish(rt);
 }
 
 static void on_timer(struct plx_timer *fired, void *ctx)
@@ -264,6 +304,80 @@ static void stop_wakes_sleepers(void **state)
     }
 }
 
+static void *stop_the_sleeper(void *ctx)
+{
+    struct plx_runtime *rt = ctx;
+    until_it_sleeps(rt, 0);
+    plx_runtime_request_stop(rt);
+    return NULL;
+}
+
+static void requested_stop_wakes_an_adopted_sleeper_once(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < POLICIES; i++) {
+        if (!can_run(policies[i]))
+            continue;
+        struct plx_runtime *rt = create(policies[i], "", NULL);
+        struct plx_reactor *reactor = rt_adopt(rt, 0);
+        pthread_t thread;
+        /* What a lost wake-up would end with. */
+        plx_timer_arm(reactor, &timer, plx_reactor_now_ns(reactor) + RT_PATIENCE_NS, on_timer,
+                      NULL);
+        assert_int_equal(pthread_create(&thread, NULL, stop_the_sleeper, rt), 0);
+        while (!plx_runtime_is_stopping(rt) && plx_load_relaxed(&came) == 0) {
+            if (plx_reactor_poll(reactor) == 0)
+                plx_reactor_idle(reactor);
+        }
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(plx_load_relaxed(&came), 0);
+        /* It was no longer asleep, or sleeps again: nobody has to act upon it. */
+        int64_t ns = 0;
+        for (unsigned turns = 0; ns == 0 && turns < 1000; turns++) {
+            while (plx_reactor_poll(reactor) != 0)
+                ;
+            ns = plx_reactor_prepare_wait(reactor);
+        }
+        assert_true(ns > 0);
+        plx_timer_disarm(reactor, &timer);
+        rt_abandon(reactor);
+        rt_finish(rt);
+    }
+}
+
+static void stop_requested_before_a_sleep_is_told_first(void **state)
+{
+    (void)state;
+    struct plx_runtime *rt = create("idle=block", "", NULL);
+    struct plx_reactor *reactor = rt_adopt(rt, 0);
+    while (plx_reactor_poll(reactor) != 0)
+        ;
+    plx_runtime_request_stop(rt);
+    assert_int_equal(plx_reactor_prepare_wait(reactor), 0);
+    assert_true(plx_reactor_prepare_wait(reactor) > 0);
+    rt_abandon(reactor);
+    rt_finish(rt);
+}
+
+static void stop_requested_in_a_forked_child_is_harmless(void **state)
+{
+    (void)state;
+    struct plx_runtime *rt = create("idle=block", "", NULL);
+    rt_start(rt);
+    until_it_sleeps(rt, 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        plx_runtime_request_stop(rt);
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_false(plx_runtime_is_stopping(rt));
+    rt_finish(rt);
+}
+
 /* --- what does not ---------------------------------------------------------------------------- */
 
 static void sleeper_with_nothing_to_do_takes_no_turns(void **state)
@@ -407,12 +521,17 @@ int main(void)
 {
     const struct CMUnitTest cases[] = {
         cmocka_unit_test(post_wakes_a_sleeper),
+        cmocka_unit_test(post_between_turns_wakes_a_sleeper),
+        cmocka_unit_test(post_wakes_a_sleeper_when_a_third_one_has_ended),
         cmocka_unit_test(timer_wakes_a_sleeper_and_never_early),
         cmocka_unit_test(event_of_an_op_wakes_a_sleeper),
         cmocka_unit_test(hot_socket_wakes_a_sleeper),
         cmocka_unit_test(poller_without_a_watch_keeps_its_reactor_awake),
         cmocka_unit_test(watches_used_up_are_refused_and_come_back),
         cmocka_unit_test(stop_wakes_sleepers),
+        cmocka_unit_test(requested_stop_wakes_an_adopted_sleeper_once),
+        cmocka_unit_test(stop_requested_before_a_sleep_is_told_first),
+        cmocka_unit_test(stop_requested_in_a_forked_child_is_harmless),
         cmocka_unit_test(sleeper_with_nothing_to_do_takes_no_turns),
         cmocka_unit_test(ball_between_sleepers_is_never_lost),
         cmocka_unit_test(reactor_in_a_loop_of_poll_wakes_for_everything),
