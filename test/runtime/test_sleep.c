@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "runtime/runtime_internal.h"
@@ -380,7 +381,17 @@ static void stop_requested_in_a_forked_child_is_harmless(void **state)
 
 /* --- what does not ---------------------------------------------------------------------------- */
 
-static void sleeper_with_nothing_to_do_takes_no_turns(void **state)
+/* Of the thread of reactor 0. */
+static uint64_t cpu_ns(const struct plx_runtime *rt)
+{
+    clockid_t clock;
+    struct timespec spent;
+    assert_int_equal(pthread_getcpuclockid(rt->slots[0].thread, &clock), 0);
+    assert_int_equal(clock_gettime(clock, &spent), 0);
+    return (uint64_t)spent.tv_sec * 1000000000 + (uint64_t)spent.tv_nsec;
+}
+
+static void sleeper_with_nothing_to_do_takes_no_turns_and_no_core(void **state)
 {
     (void)state;
     for (size_t i = 0; i < POLICIES; i++) {
@@ -390,10 +401,13 @@ static void sleeper_with_nothing_to_do_takes_no_turns(void **state)
         rt_start(rt);
         until_it_sleeps(rt, 0);
         uint64_t turns = stats_of(rt, 0).turns;
+        uint64_t spent = cpu_ns(rt);
         uint64_t until = rt_now_ns() + 200000000;
         while (rt_now_ns() < until)
             rt_pause();
         assert_in_range(stats_of(rt, 0).turns - turns, 0, 3);
+        /* Below 1 %: of what it used, which no other program makes more. */
+        assert_in_range(cpu_ns(rt) - spent, 0, 2000000);
         rt_finish(rt);
     }
 }
@@ -532,7 +546,7 @@ int main(void)
         cmocka_unit_test(requested_stop_wakes_an_adopted_sleeper_once),
         cmocka_unit_test(stop_requested_before_a_sleep_is_told_first),
         cmocka_unit_test(stop_requested_in_a_forked_child_is_harmless),
-        cmocka_unit_test(sleeper_with_nothing_to_do_takes_no_turns),
+        cmocka_unit_test(sleeper_with_nothing_to_do_takes_no_turns_and_no_core),
         cmocka_unit_test(ball_between_sleepers_is_never_lost),
         cmocka_unit_test(reactor_in_a_loop_of_poll_wakes_for_everything),
         cmocka_unit_test(reactor_that_spins_has_no_descriptor_to_wait_for),
