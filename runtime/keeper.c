@@ -361,9 +361,11 @@ int plx__keeper_start(struct plx_runtime *rt, bool signals, struct plx_diag *dia
     struct plx__keeper *keeper = &rt->keeper;
     sigset_t wanted;
     bool takes = find_signals(&wanted) && signals;
-    keeper->watches = rt->settings.stall_report != PLX_INFINITE && rt->opts.log != NULL &&
-                      rt->settings.log >= PLX_LOG_WARN;
-    if (!keeper->running && (takes || keeper->watches)) {
+    bool watches = rt->settings.stall_report != PLX_INFINITE && rt->opts.log != NULL &&
+                   rt->settings.log >= PLX_LOG_WARN;
+    if (!keeper->running && (takes || watches)) {
+        /* Before its thread, which reads it, and never again: the runtime's settings stay. */
+        keeper->watches = watches;
         int rc = start_thread(rt, diag);
         if (rc != 0)
             return rc;

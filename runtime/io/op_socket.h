@@ -51,7 +51,8 @@ static inline void plx_op_recv_group(struct plx_op *op, int fd, uint16_t group, 
  * Sends up to `len` bytes on a socket. `arg` takes MSG_ bits; MSG_NOSIGNAL is always added.
  * `flags`: PLX_QUEUED or PLX_INLINE. Shapes: a result below `len` is possible. At most one send of
  * a stream may be in flight: two may be reordered by the kernel. Ownership: `data` is borrowed
- * until the terminal event. Errors in the event: of send(2).
+ * until the terminal event. Cancel: with -ECANCELED nothing was sent. Errors in the event: of
+ * send(2).
  */
 static inline void plx_op_send(struct plx_op *op, int fd, const void *data, uint32_t len,
                                uint32_t arg, uint16_t flags, plx_op_fn fn, void *ctx)
@@ -158,8 +159,8 @@ static inline void plx_op_sendmsg(struct plx_op *op, int fd, struct msghdr *msg,
  * plx_datagram_read takes it apart. What does not fit is cut, as MSG_TRUNC and MSG_CTRUNC tell.
  * -ENOBUFS: as plx_op_recv_group. Shapes: for sockets that keep messages apart; `arg` is
  * MSG_TRUNC, with which TCP would drop what it counts. Ownership: `msg` is borrowed until the
- * terminal event. Errors at submit: -EINVAL a vector, room for an address beyond sizeof(struct
- * sockaddr_storage), or rooms that leave no byte of a buffer.
+ * terminal event. Cancel: as plx_op_recv_group. Errors at submit: -EINVAL a vector, room for an
+ * address beyond sizeof(struct sockaddr_storage), or rooms that leave no byte of a buffer.
  * Source: io_uring_prep_recvmsg_multishot(3).
  */
 static inline void plx_op_recvmsg_group(struct plx_op *op, int fd, struct msghdr *msg,
