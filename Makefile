@@ -34,6 +34,7 @@ TSAN_TESTS := test_call test_cells test_epoll_files test_far test_mesh test_op_m
               test_task test_workers
 
 Q := $(if $(V),,@)
+comma := ,
 say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 quote = '$(subst ','\'',$(1))'
 
@@ -88,8 +89,12 @@ endif
 # Position-independent for the shared library; calls among ourselves are inlined all the same.
 ALL_CFLAGS  = -std=gnu17 -D_GNU_SOURCE -I. $(WARN) -fvisibility=hidden -fPIC \
               -fno-semantic-interposition -pthread $(PKG_CFLAGS) $(SANFLAGS) $(CFLAGS)
+# What asks for the sanitizers' own C++ library, which a program linked as C has not.
+ifneq ($(findstring undefined,$(SANITIZE)),)
+CXX_NO_SAN := -fno-sanitize=vptr$(if $(findstring clang,$(PEER_CXX)),$(comma)function)
+endif
 CXX_CFLAGS  = -std=gnu++17 -D_GNU_SOURCE -I. $(filter-out %-prototypes -Wshadow,$(WARN)) \
-              -fvisibility=hidden -fPIC -pthread $(SANFLAGS) $(CFLAGS)
+              -fvisibility=hidden -fPIC -pthread $(SANFLAGS) $(CXX_NO_SAN) $(CFLAGS)
 ALL_LDFLAGS = -pthread -Wl,--as-needed $(SANFLAGS) $(LDFLAGS)
 
 LIB_SRC  := $(sort $(wildcard alloc/*.c runtime/*.c runtime/*/*.c net/*.c))
@@ -126,7 +131,7 @@ STAGED   := $(HEADERS:%=$(B)/include/pollux/%) $(B)/include/pollux/pollux.h
 all: $(B)/libpollux.a $(STAGED) $(if $(SANITIZE),,$(B)/$(SHARED)) $(if $(TOOL_SRC),$(B)/pollux)
 
 # A change of compiler or flags rebuilds everything.
-FLAGS_TEXT = $(CC) $(ALL_CFLAGS) $(PEER_CFLAGS) $(RTE_CFLAGS) $(ALL_LDFLAGS)
+FLAGS_TEXT = $(CC) $(ALL_CFLAGS) $(PEER_CFLAGS) $(RTE_CFLAGS) $(PEER_CXX) $(CXX_NO_SAN) $(ALL_LDFLAGS)
 $(B)/flags: FORCE
 	@mkdir -p $(B)
 	@printf '%s\n' $(call quote,$(FLAGS_TEXT)) | cmp -s - $@ || \
