@@ -131,7 +131,8 @@ STAGED   := $(HEADERS:%=$(B)/include/pollux/%) $(B)/include/pollux/pollux.h
 all: $(B)/libpollux.a $(STAGED) $(if $(SANITIZE),,$(B)/$(SHARED)) $(if $(TOOL_SRC),$(B)/pollux)
 
 # A change of compiler or flags rebuilds everything.
-FLAGS_TEXT = $(CC) $(ALL_CFLAGS) $(PEER_CFLAGS) $(RTE_CFLAGS) $(PEER_CXX) $(CXX_NO_SAN) $(ALL_LDFLAGS)
+FLAGS_TEXT = $(CC) $(ALL_CFLAGS) $(PEER_CFLAGS) $(RTE_CFLAGS) $(PEER_CXX) $(CXX_NO_SAN) \
+             $(ALL_LDFLAGS)
 $(B)/flags: FORCE
 	@mkdir -p $(B)
 	@printf '%s\n' $(call quote,$(FLAGS_TEXT)) | cmp -s - $@ || \
