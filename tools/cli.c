@@ -426,12 +426,18 @@ void plx_cli_print(FILE *stream, enum plx_cli_style style, const char *format, .
         fputs("\033[0m", stream);
 }
 
-/* Columns that a text takes on a terminal: its characters, not its bytes. */
+/* Columns that a text takes on a terminal: its characters, not its bytes, nor its colours. */
 static size_t text_width(const char *text)
 {
     size_t width = 0;
-    for (; *text != '\0'; text++)
-        width += ((unsigned char)*text & 0xc0) != 0x80;
+    for (; *text != '\0'; text++) {
+        if (text[0] == '\033' && text[1] == '[')
+            text += strcspn(text, "m");
+        else
+            width += ((unsigned char)*text & 0xc0) != 0x80;
+        if (*text == '\0')
+            break;
+    }
     return width;
 }
 

@@ -4,9 +4,11 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/bench/compare.h"
 #include "tools/bench/frame.h"
 #include "tools/bench/heap.h"
 #include "tools/bench/request.h"
@@ -97,19 +99,6 @@ static int take_settings(struct plx_bench *bench, const struct plx_bench_request
         }
     }
     return plx_cli_settings(NAME, &bench->settings);
-}
-
-/* Opened before anything is measured, so that a wrong path costs no minutes. */
-static int open_stream(const char *path, FILE **out)
-{
-    *out = NULL;
-    if (path == NULL)
-        return -1;
-    *out = strcmp(path, "-") == 0 ? stdout : fopen(path, "we");
-    if (*out != NULL)
-        return -1;
-    plx_cli_error(NAME, "%s: %s", path, strerror(errno));
-    return PLX_EXIT_FAILED;
 }
 
 /* --- what is measured with ------------------------------------------------------------------- */
@@ -336,7 +325,7 @@ static int pass(struct plx_bench *bench)
     int rc = 0;
     bench->groups = 0;
     for (size_t i = 0; i < ENTRY_COUNT && rc == 0; i++) {
-        for (size_t part = 0; part < 2 && rc == 0; part++) {
+        for (size_t part = 0; part < 2 && rc == 0 && !plx_bench_stopping(); part++) {
             if (wanted[i] && entries[i].parts[part] != NULL)
                 rc = entries[i].parts[part](bench);
             plx_bench_memory_fini(bench);
@@ -356,7 +345,8 @@ static int measure_all(struct plx_bench *bench)
                 bench->one_core);
     plx_bench_time_clock(bench);
     fputc('\n', bench->tables);
-    for (bench->pass = 0; bench->pass < bench->passes && rc == 0; bench->pass++)
+    for (bench->pass = 0; bench->pass < bench->passes && rc == 0 && !plx_bench_stopping();
+         bench->pass++)
         rc = pass(bench);
     return rc;
 }
@@ -372,30 +362,7 @@ static int check_only(const struct plx_bench *bench)
     return -1;
 }
 
-static int close_stream(FILE *stream, int rc, const char *path)
-{
-    if (stream != stdout && fclose(stream) != 0)
-        rc = -EIO;
-    if (rc != 0)
-        plx_cli_error(NAME, "%s: it could not be written", path);
-    return rc;
-}
-
-static int write_results(const struct plx_bench *bench, const struct plx_bench_request *request)
-{
-    int rc = 0;
-    if (request->json_stream != NULL)
-        rc = close_stream(request->json_stream, plx_bench_write_json(bench, request->json_stream),
-                          request->json);
-    if (request->csv_stream != NULL) {
-        int csv_rc = close_stream(request->csv_stream,
-                                  plx_bench_write_csv(bench, request->csv_stream), request->csv);
-        rc = rc != 0 ? rc : csv_rc;
-    }
-    return rc;
-}
-
-static int run(struct plx_bench *bench, const struct plx_bench_request *request)
+static int run(struct plx_bench *bench, struct plx_bench_request *request)
 {
     struct plx_diag diag = {0};
     int rc = prepare(bench, &diag);
@@ -409,13 +376,17 @@ static int run(struct plx_bench *bench, const struct plx_bench_request *request)
         plx_cli_error(NAME, "%s", strerror(-rc));
         return PLX_EXIT_FAILED;
     }
-    int status = check_only(bench);
+    int status = plx_bench_stopping() ? -1 : check_only(bench);
     if (status >= 0 || bench->listing)
         return status >= 0 ? status : PLX_EXIT_OK;
     plx_bench_rows_end(bench);
     plx_bench_print_end(bench);
-    rc = write_results(bench, request);
-    return rc != 0 || bench->failed ? PLX_EXIT_FAILED : PLX_EXIT_OK;
+    int number = plx_bench_stop_number();
+    if (number != 0)
+        plx_cli_error(NAME, "stopped by signal %d (%s): the results are a part", number,
+                      strsignal(number));
+    status = plx_bench_outputs_write(&request->outputs, bench);
+    return status == PLX_EXIT_OK && bench->failed ? PLX_EXIT_FAILED : status;
 }
 
 static void fill(struct plx_bench *bench, const struct plx_bench_request *request)
@@ -440,18 +411,19 @@ static void fill(struct plx_bench *bench, const struct plx_bench_request *reques
     bench->start_ns = plx_bench_monotonic_ns();
 }
 
-int plx_cmd_bench(int argc, char **argv)
+static json_t *words_json(int count, char *const *words)
 {
-    struct plx_bench_request *request;
-    int status = plx_bench_parse(argc, argv, &request);
-    if (status >= 0)
-        return status;
-    status = take_names(-1 - status, argv + 1, request->list);
-    if (status >= 0)
-        return status;
+    json_t *command = json_pack("[s]", "pollux");
+    for (int i = 0; i < count; i++) {
+        json_t *word = json_string(words[i]);
+        /* One that is no UTF-8 cannot be in JSON. */
+        json_array_append_new(command, word != NULL ? word : json_string("?"));
+    }
+    return command;
+}
 
-    if (wants("pool") && !request->list)
-        plx_bench_heaps_prepare(argc, argv);
+static int measure_and_write(struct plx_bench_request *request, int word_count, char *const *words)
+{
     struct plx_bench *bench =
         aligned_alloc(2 * PLX_CACHE_LINE, plx_round_up(sizeof(*bench), 2 * PLX_CACHE_LINE));
     if (bench == NULL) {
@@ -460,17 +432,54 @@ int plx_cmd_bench(int argc, char **argv)
     }
     memset(bench, 0, sizeof(*bench));
     fill(bench, request);
+    bench->command = words_json(word_count, words);
+    bench->start_time = time(NULL);
 
-    status = take_settings(bench, request);
+    int status = take_settings(bench, request);
     if (status < 0 && !request->list)
-        status = open_stream(request->json, &request->json_stream);
-    if (status < 0 && !request->list)
-        status = open_stream(request->csv, &request->csv_stream);
-    bench->tables =
-        request->json_stream == stdout || request->csv_stream == stdout ? stderr : stdout;
-    if (status < 0)
+        status = plx_bench_outputs_open(&request->outputs);
+    bool taken = !request->list && plx_bench_outputs_take_stdout(&request->outputs);
+    bench->tables = taken ? stderr : stdout;
+    if (status < 0) {
+        plx_bench_stop_init();
         status = run(bench, request);
+    }
+    json_decref(bench->command);
     clean(bench);
     free(bench);
+    return status;
+}
+
+/* Ends as whoever sent the signal expects. */
+static void end_by_signal(int number)
+{
+    fflush(NULL);
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+int plx_cmd_bench(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "compare") == 0)
+        return plx_cmd_bench_compare(argc - 1, argv + 1);
+    struct plx_bench_request *request;
+    /* Reading the words moves them. */
+    char **words = calloc((size_t)argc + 1, sizeof(*words));
+    if (words == NULL) {
+        plx_cli_error(NAME, "out of memory");
+        return PLX_EXIT_FAILED;
+    }
+    memcpy(words, argv, (size_t)argc * sizeof(*words));
+    int status = plx_bench_parse(argc, argv, &request);
+    if (status < 0)
+        status = take_names(-1 - status, argv + 1, request->list);
+    if (status < 0 && wants("pool") && !request->list)
+        plx_bench_heaps_prepare(argc, words);
+    if (status < 0)
+        status = measure_and_write(request, argc, words);
+    plx_bench_outputs_fini(&request->outputs);
+    free(words);
+    if (plx_bench_stop_number() != 0)
+        end_by_signal(plx_bench_stop_number());
     return status;
 }

@@ -105,6 +105,15 @@ find_row(const struct plx_bench *bench, const struct plx_bench_budget *budget, c
     return NULL;
 }
 
+/* What a budget is of: a figure, or a ratio, that of the rounds if they were the same. */
+static double measured(const struct plx_bench_row *row, const struct plx_bench_row *peer)
+{
+    struct plx_bench_ratio ratio = {.mid = row->p50};
+    if (peer != NULL && !plx_bench_row_ratio(row, peer, &ratio))
+        ratio.mid = row->p50 / peer->p50;
+    return ratio.mid;
+}
+
 /* The last two columns: what was measured, and the verdict. */
 static void judge(struct plx_cli_table *table, const struct plx_bench_budget *budget,
                   const struct plx_bench_row *row, const struct plx_bench_row *peer)
@@ -114,10 +123,7 @@ static void judge(struct plx_cli_table *table, const struct plx_bench_budget *bu
         plx_cli_table_add(table, "not measured: %s", row->has ? peer->why : row->why);
         return;
     }
-    struct plx_bench_ratio ratio = {.mid = row->p50};
-    if (budget->peer != NULL && !plx_bench_row_ratio(row, peer, &ratio))
-        ratio.mid = row->p50 / peer->p50;
-    double figure = ratio.mid;
+    double figure = measured(row, budget->peer != NULL ? peer : NULL);
     bool rate = row->unit != PLX_BENCH_NS;
     double beyond = rate ? budget->limit / figure - 1 : figure / budget->limit - 1;
     if (budget->peer != NULL)
@@ -162,4 +168,28 @@ void plx_bench_print_verdict(const struct plx_bench *bench)
         fputc('\n', bench->tables);
     }
     plx_cli_table_fini(&table);
+}
+
+json_t *plx_bench_budgets_json(const struct plx_bench *bench)
+{
+    json_t *verdicts = json_array();
+    for (uint32_t i = 0; i < plx_bench_budget_count; i++) {
+        const struct plx_bench_budget *budget = &plx_bench_budgets[i];
+        const struct plx_bench_row *row = find_row(bench, budget, budget->subject);
+        const struct plx_bench_row *peer =
+            budget->peer != NULL ? find_row(bench, budget, budget->peer) : NULL;
+        if (row == NULL || (budget->peer != NULL && peer == NULL))
+            continue;
+        json_t *verdict =
+            json_pack("{s:s,s:s,s:s,s:s?,s:f,s:s}", "bench", budget->bench, "case",
+                      budget->case_name, "subject", budget->subject, "peer", budget->peer, "limit",
+                      budget->limit, "at", row->unit != PLX_BENCH_NS ? "least" : "most");
+        bool has = row->has && (peer == NULL || peer->has);
+        double figure = has ? measured(row, peer) : 0;
+        bool met = row->unit != PLX_BENCH_NS ? figure >= budget->limit : figure <= budget->limit;
+        json_object_set_new(verdict, "figure", has ? json_real(figure) : json_null());
+        json_object_set_new(verdict, "met", has ? json_boolean(met) : json_null());
+        json_array_append_new(verdicts, verdict);
+    }
+    return verdicts;
 }

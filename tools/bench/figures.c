@@ -268,7 +268,9 @@ static int add_row(struct plx_bench *bench, const struct plx_bench_case *what,
     row->why[0] = '\0';
     if (plx_histogram_count(samples) != 0)
         return merge(row, samples, track, spare, also);
-    if (!row->has && what->noise)
+    if (!row->has && plx_bench_stopping())
+        snprintf(row->why, sizeof(row->why), "stopped before it was measured");
+    else if (!row->has && what->noise)
         snprintf(row->why, sizeof(row->why), "none in %u slices", row->slices);
     else if (!row->has)
         snprintf(row->why, sizeof(row->why), "all %u slices were discarded", row->slices);
@@ -329,7 +331,8 @@ void plx_bench_rows_end(struct plx_bench *bench)
         bench->rows_busy += row->busy;
         bench->rows_drifted += row->has && row->drifted;
         bench->rows_unsure += row->has && row->unsure;
-        bench->failed = bench->failed || (!row->has && row->slices != 0 && !row->quiet);
+        bench->failed = bench->failed ||
+                        (!row->has && row->slices != 0 && !row->quiet && !plx_bench_stopping());
         if (next != NULL && strcmp(row->bench, next->bench) == 0 &&
             strcmp(row->case_name, next->case_name) == 0)
             continue;

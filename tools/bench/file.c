@@ -10,12 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tools/bench/frame.h"
@@ -49,10 +47,6 @@ bool plx_bench_page_is(const struct plx_bench_files *files, const unsigned char 
 /* What a handler removes; set while there is something. */
 static struct plx_bench_files *removable;
 
-static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-
-#define NUMBER_COUNT (sizeof(numbers) / sizeof(numbers[0]))
-
 static void remove_files(const struct plx_bench_files *files)
 {
     unlink(files->target);
@@ -60,38 +54,10 @@ static void remove_files(const struct plx_bench_files *files)
     rmdir(files->folder);
 }
 
-static void on_signal(int number)
+static void remove_at_last(void)
 {
-    int child = plx_bench_child_now();
-    if (child > 0) {
-        /* It may have a file of its own there. */
-        kill(child, SIGTERM);
-        waitpid(child, NULL, 0);
-    }
     if (removable != NULL)
         remove_files(removable);
-    signal(number, SIG_DFL);
-    raise(number);
-}
-
-static void catch_signals(struct plx_bench_files *files)
-{
-    struct sigaction action;
-    struct sigaction before;
-    memset(&action, 0, sizeof(action));
-    sigemptyset(&action.sa_mask);
-    for (size_t i = 0; i < NUMBER_COUNT; i++)
-        sigaddset(&action.sa_mask, numbers[i]);
-    if (files != NULL)
-        removable = files;
-    action.sa_handler = files != NULL ? on_signal : SIG_DFL;
-    /* A handler may run in the middle of its raise. */
-    action.sa_flags = (int)SA_NODEFER;
-    for (size_t i = 0; i < NUMBER_COUNT; i++) {
-        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
-            sigaction(numbers[i], &action, NULL);
-    }
-    removable = files;
 }
 
 /* --- the directory and the source ------------------------------------------------------------ */
@@ -156,6 +122,8 @@ static int write_source(struct plx_bench_files *files)
             uint64_t word = plx_bench_page_word(at / PLX_BENCH_FILE_PAGE + i);
             memcpy(files->buffer + i * PLX_BENCH_FILE_PAGE, &word, sizeof(word));
         }
+        if (plx_bench_stopping())
+            return unable(files, files->source, "stopped");
         ssize_t written = pwrite(fd, files->buffer, PLX_BENCH_FILE_CHUNK, (off_t)at);
         if (written != (ssize_t)PLX_BENCH_FILE_CHUNK)
             return unable(files, files->source, written < 0 ? strerror(errno) : "short write");
@@ -178,7 +146,8 @@ static int open_files(struct plx_bench_files *files)
         memcpy(files->pages + i, &word, sizeof(word));
     }
     if (!files->bench->listing && make_folder(files) == 0) {
-        catch_signals(files);
+        removable = files;
+        plx_bench_stop_last(remove_at_last);
         (void)write_source(files);
     }
     plx_cli_progress_clear();
@@ -197,7 +166,8 @@ static void close_files(struct plx_bench_files *files)
         close(files->source_fd);
     if (files->folder[0] != '\0') {
         remove_files(files);
-        catch_signals(NULL);
+        plx_bench_stop_last(NULL);
+        removable = NULL;
     }
     free(files->buffer);
     free(files->pages);

@@ -60,9 +60,6 @@ int plx_bench_child_run(const struct plx_bench *bench, struct plx_bench_child *c
                         const char *const *words, bool anywhere,
                         struct plx_diag *diag) PLX_MUST_CHECK;
 
-/* The child that runs now; 0: none. For a signal's handler. */
-int plx_bench_child_now(void);
-
 /* --- the cases ---------------------------------------------------------------------------------
  */
 

@@ -10,16 +10,9 @@
 #include <unistd.h>
 
 #include "tools/bench/file.h"
+#include "tools/bench/frame.h"
 
 #define EXIT_NO_PROGRAM 127
-
-/* Written by the bench thread, read by a handler on any. */
-static volatile sig_atomic_t running;
-
-int plx_bench_child_now(void)
-{
-    return (int)running;
-}
 
 static void unpin(const struct plx_bench *bench)
 {
@@ -79,10 +72,10 @@ int plx_bench_child_run(const struct plx_bench *bench, struct plx_bench_child *c
     if (pid == 0)
         become(bench, words, anywhere, fds);
     if (pid > 0) {
-        running = pid;
+        plx_bench_stop_child(pid);
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
             ;
-        running = 0;
+        plx_bench_stop_child(0);
         take_text(fds[0], child->out, sizeof(child->out));
         take_text(fds[1], child->err, sizeof(child->err));
         rc = judge(words[0], child, status, diag);

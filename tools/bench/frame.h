@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "alloc/arena.h"
 #include "tools/bench/bench.h"
@@ -150,6 +151,8 @@ struct plx_bench {
     struct plx_bench_pair pair;
     struct plx_bench_line *guard_line;
     struct plx_histogram *guard_samples;
+    json_t *command; /* the words of the command line */
+    time_t start_time;
     uint64_t start_ticks;
     uint64_t start_ns;
 
@@ -252,8 +255,17 @@ void plx_bench_rows_end(struct plx_bench *bench);
 void plx_bench_print_case(const struct plx_bench *bench, uint32_t first, uint32_t count);
 void plx_bench_print_end(const struct plx_bench *bench);
 bool plx_bench_higher_is_better(const struct plx_bench_row *row);
-int plx_bench_write_json(const struct plx_bench *bench, FILE *stream);
-int plx_bench_write_csv(const struct plx_bench *bench, FILE *stream);
+const char *plx_bench_unit_text(const struct plx_bench_row *row);
+
+/* stop.c: from now on a signal asks to stop. What is measured is then kept. */
+void plx_bench_stop_init(void);
+/* Whether there was one: what is measured ends with the round. */
+bool plx_bench_stopping(void);
+int plx_bench_stop_number(void); /* the signal; 0: none */
+/* What a second signal calls, in the handler, before it ends the process; NULL: nothing. */
+void plx_bench_stop_last(void (*last)(void));
+/* The process that a signal ends, too; 0: none. */
+void plx_bench_stop_child(int pid);
 
 /* jitter.c: its threshold and longest gaps, a new reference; NULL: it was not measured. */
 json_t *plx_bench_jitter_json(const struct plx_bench *bench);
@@ -265,6 +277,8 @@ extern const uint32_t plx_bench_budget_count;
 const struct plx_bench_budget *plx_bench_find_budget(const struct plx_bench_row *subject,
                                                      const struct plx_bench_row *peer);
 void plx_bench_print_verdict(const struct plx_bench *bench);
+/* The budgets of rows there are, with what was measured; a new reference. */
+json_t *plx_bench_budgets_json(const struct plx_bench *bench);
 
 /* host.c. A new reference; NULL when memory ran out. */
 json_t *plx_bench_host_json(const struct plx_bench *bench);

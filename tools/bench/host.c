@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What the figures depend on beside our code: the host. */
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,7 @@ static const char *read_line(const char *path, char *text, int bytes)
 /* The value of the first line of /proc/cpuinfo that begins with `key`. */
 static const char *cpu_info(const char *key, char *text, size_t bytes)
 {
-    char line[512];
+    char line[8192];
     text[0] = '\0';
     FILE *file = fopen("/proc/cpuinfo", "re");
     if (file == NULL)
@@ -122,6 +123,79 @@ static json_t *nodes_json(const struct plx_machine *machine)
     return nodes;
 }
 
+/* The system's word on each flaw of the processor: what it does against them costs time. */
+static json_t *mitigations_json(void)
+{
+    static const char folder[] = "/sys/devices/system/cpu/vulnerabilities";
+    json_t *all = json_object();
+    DIR *files = opendir(folder);
+    for (const struct dirent *file; files != NULL && (file = readdir(files)) != NULL;) {
+        char path[320];
+        char text[256];
+        snprintf(path, sizeof(path), "%s/%s", folder, file->d_name);
+        if (file->d_name[0] != '.' && read_line(path, text, sizeof(text))[0] != '\0')
+            json_object_set_new(all, file->d_name, json_string(text));
+    }
+    if (files != NULL)
+        closedir(files);
+    return all;
+}
+
+#define FLAGS_BYTES 8192
+
+static bool has_cpu_flag(const char *flag)
+{
+    char *flags = malloc(FLAGS_BYTES);
+    char word[32];
+    if (flags == NULL)
+        return false;
+    flags[0] = ' ';
+    cpu_info("flags", flags + 1, FLAGS_BYTES - 1);
+    snprintf(word, sizeof(word), " %s ", flag);
+    strncat(flags, " ", FLAGS_BYTES - strlen(flags) - 1);
+    bool has = strstr(flags, word) != NULL;
+    free(flags);
+    return has;
+}
+
+/* What the figures' ticks are, and whether they are steady. */
+static json_t *clock_json(const struct plx_bench *bench)
+{
+    char text[64];
+    double ns = plx_bench_ns_per_tick(bench);
+    json_t *clock = json_object();
+#if defined(__x86_64__)
+    json_object_set_new(clock, "counter", json_string("tsc"));
+    json_object_set_new(clock, "steady", json_boolean(has_cpu_flag("constant_tsc")));
+#else
+    json_object_set_new(clock, "counter", json_string("cntvct"));
+    json_object_set_new(clock, "steady", json_true());
+#endif
+    read_line("/sys/devices/system/clocksource/clocksource0/current_clocksource", text,
+              sizeof(text));
+    json_object_set_new(clock, "system", text_or_null(text));
+    json_object_set_new(clock, "ns_per_tick", json_real(ns));
+    json_object_set_new(clock, "ticks_per_ns", json_real(1 / ns));
+    return clock;
+}
+
+static void add_file(json_t *object, const char *key, const char *path)
+{
+    char text[256];
+    json_object_set_new(object, key, text_or_null(read_line(path, text, sizeof(text))));
+}
+
+/* How the system was set up. */
+static void add_system(json_t *host)
+{
+    add_file(host, "transparent_hugepages", "/sys/kernel/mm/transparent_hugepage/enabled");
+    add_file(host, "isolated", "/sys/devices/system/cpu/isolated");
+    add_file(host, "nohz_full", "/sys/devices/system/cpu/nohz_full");
+    add_file(host, "smt", "/sys/devices/system/cpu/smt/control");
+    add_file(host, "boost", "/sys/devices/system/cpu/cpufreq/boost");
+    json_object_set_new(host, "mitigations", mitigations_json());
+}
+
 json_t *plx_bench_host_json(const struct plx_bench *bench)
 {
     const struct plx_machine *machine = bench->machine;
@@ -140,11 +214,10 @@ json_t *plx_bench_host_json(const struct plx_bench *bench)
         return NULL;
     json_object_set_new(host, "governor", text_or_null(governor(bench, text, sizeof(text))));
     json_object_set_new(host, "hypervisor", text_or_null(plx_bench_hypervisor(vendor)));
-    read_line("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof(text));
-    json_object_set_new(host, "transparent_hugepages", text_or_null(text));
+    add_system(host);
     json_object_set_new(host, "nodes", nodes_json(machine));
     json_object_set_new(host, "steal_ticks", json_integer((json_int_t)plx_bench_steal(-1)));
-    json_object_set_new(host, "ns_per_tick", json_real(plx_bench_ns_per_tick(bench)));
+    json_object_set_new(host, "clock", clock_json(bench));
     return host;
 }
 

@@ -9,8 +9,11 @@
 #define DEFAULT_WORST 10
 #define WORST_MAX     1000
 
-static struct plx_bench_request request = {
-    .seed = DEFAULT_SEED, .repeat = 1, .threshold_ns = 1000, .worst = DEFAULT_WORST};
+static struct plx_bench_request request = {.outputs.subject = "pollux",
+                                           .seed = DEFAULT_SEED,
+                                           .repeat = 1,
+                                           .threshold_ns = 1000,
+                                           .worst = DEFAULT_WORST};
 
 static const char details[] =
     "names\n"
@@ -34,6 +37,8 @@ static const char examples[] = "pollux bench c2c ring --quick\n"
                                "pollux bench mesh --cpus 0,4 --csv -\n"
                                "pollux bench ring --only 'rtt_*' --precision 1% --time 30\n"
                                "pollux bench c2c --pairs 0:1,0:64 --smt\n"
+                               "pollux bench all --html report.html --json after.json\n"
+                               "pollux bench compare before.json after.json\n"
                                "pollux bench --list\n"
                                "pollux bench jitter --threshold 5us --worst 20";
 
@@ -57,12 +62,37 @@ static const struct plx_cli_option options[] = {
      .help = "write the results as JSON, schema 1; - is standard output, and the tables then go to "
              "standard error",
      .kind = PLX_CLI_TEXT,
-     .into = &request.json},
+     .into = &request.outputs.json},
     {.name = "csv",
      .value = "FILE",
      .help = "the same as comma-separated values",
      .kind = PLX_CLI_TEXT,
-     .into = &request.csv},
+     .into = &request.outputs.csv},
+    {.name = "html",
+     .value = "FILE",
+     .help = "one page with all of it and plots, which gnuplot draws (package gnuplot-nox)",
+     .kind = PLX_CLI_TEXT,
+     .into = &request.outputs.html},
+    {.name = "hgrm",
+     .value = "DIR",
+     .help = "a file in HdrHistogram's format for each row",
+     .kind = PLX_CLI_TEXT,
+     .into = &request.outputs.hgrm},
+    {.name = "baseline",
+     .value = "FILE",
+     .help = "compare with these results, written by --json before",
+     .kind = PLX_CLI_TEXT,
+     .into = &request.outputs.baseline},
+    {.name = "fail-above",
+     .value = "PERCENT",
+     .help = "end with 1 if a row is significantly worse than the baseline, and by more",
+     .kind = PLX_CLI_TEXT,
+     .into = &request.outputs.fail_above},
+    {.name = "subject",
+     .value = "NAME",
+     .help = "whose rows --fail-above looks at: pollux and pollux/MODE unless told; `all` any",
+     .kind = PLX_CLI_TEXT,
+     .into = &request.outputs.subject},
     {.name = "cpus",
      .value = "LIST",
      .help = "measure on these, as POLLUX_CPUS: 0,2-5",
@@ -187,9 +217,5 @@ int plx_bench_parse(int argc, char **argv, struct plx_bench_request **out)
     int status = plx_cli_parse(&command, argc, argv, &names);
     if (status < 0)
         status = read_texts();
-    if (status < 0 && request.json != NULL && request.csv != NULL &&
-        strcmp(request.json, "-") == 0 && strcmp(request.csv, "-") == 0)
-        status =
-            plx_cli_usage_error(PLX_BENCH_NAME, "--json and --csv cannot both be standard output");
     return status >= 0 ? status : -1 - names;
 }

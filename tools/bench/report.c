@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Rows as tables for a person, as JSON and CSV for a program. */
+/* Rows as tables for a person. */
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -8,9 +8,7 @@
 #include "tools/bench/frame.h"
 #include "tools/cli.h"
 
-#define SCHEMA 1
-
-static const char *unit_text(const struct plx_bench_row *row)
+const char *plx_bench_unit_text(const struct plx_bench_row *row)
 {
     static const char *const texts[] = {[PLX_BENCH_NS] = "ns",
                                         [PLX_BENCH_RATE] = "1/s",
@@ -22,11 +20,6 @@ static const char *unit_text(const struct plx_bench_row *row)
 bool plx_bench_higher_is_better(const struct plx_bench_row *row)
 {
     return row->unit == PLX_BENCH_RATE || row->unit == PLX_BENCH_BANDWIDTH;
-}
-
-static const char *better_text(const struct plx_bench_row *row)
-{
-    return plx_bench_higher_is_better(row) ? "higher" : "lower";
 }
 
 /* --- tables ---------------------------------------------------------------------------------- */
@@ -104,7 +97,7 @@ static void add_table_row(struct plx_cli_table *table, const struct plx_bench_ro
 static void print_title(const struct plx_bench *bench, const struct plx_bench_row *row, bool places)
 {
     plx_cli_print(bench->tables, PLX_CLI_BOLD, "%s %s", row->bench, row->case_name);
-    fprintf(bench->tables, ": %s, %s", row->what, unit_text(row));
+    fprintf(bench->tables, ": %s, %s", row->what, plx_bench_unit_text(row));
     if (row->block > 1)
         fprintf(bench->tables, " each, in blocks of %u", row->block);
     if (!places && row->cpu_b >= 0)
@@ -217,183 +210,4 @@ void plx_bench_print_end(const struct plx_bench *bench)
                 "%u rows are of slices in which other programs ran, as there were no better: "
                 "measure again when the machine is quiet\n",
                 bench->rows_busy);
-}
-
-/* --- JSON ------------------------------------------------------------------------------------ */
-
-static json_t *real_or_null(const struct plx_bench_row *row, double value)
-{
-    return row->has && isfinite(value) ? json_real(value) : json_null();
-}
-
-static json_t *number_or_null(int value)
-{
-    return value >= 0 ? json_integer(value) : json_null();
-}
-
-static json_t *row_json(const struct plx_bench_row *row)
-{
-    json_t *object =
-        json_pack("{s:s,s:s,s:s,s:s,s:s}", "bench", row->bench, "case", row->case_name, "subject",
-                  row->subject, "unit", unit_text(row), "better", better_text(row));
-    if (object == NULL)
-        return NULL;
-    json_object_set_new(object, "n", row->has ? json_integer((json_int_t)row->n) : json_null());
-    const struct {
-        const char *key;
-        double value;
-    } figures[] = {
-        {"min", row->min},   {"p50", row->p50},     {"p90", row->p90}, {"p99", row->p99},
-        {"p999", row->p999}, {"p9999", row->p9999}, {"max", row->max}, {"mean", row->mean},
-    };
-    for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
-        json_object_set_new(object, figures[i].key, real_or_null(row, figures[i].value));
-    json_object_set_new(object, "cpu_a", number_or_null(row->cpu_a));
-    json_object_set_new(object, "cpu_b", number_or_null(row->cpu_b));
-    json_object_set_new(object, "node_a", number_or_null(row->node_a));
-    json_object_set_new(object, "node_b", number_or_null(row->node_b));
-    json_object_set_new(object, "mem_node", number_or_null(row->mem_node));
-    json_object_set_new(object, "ci_low", real_or_null(row, row->ci_low));
-    json_object_set_new(object, "ci_high", real_or_null(row, row->ci_high));
-    json_object_set_new(object, "rounds", json_integer(row->rounds.count));
-    json_t *rounds = json_array();
-    for (uint32_t i = 0; i < row->rounds.count; i++)
-        json_array_append_new(rounds, json_real(row->rounds.p50[i]));
-    json_object_set_new(object, "round_p50", rounds);
-    return object;
-}
-
-/* Collects the lines of a text. */
-struct text {
-    char *at;
-    size_t bytes;
-    FILE *stream;
-};
-
-static void add_line(const char *line, void *ctx)
-{
-    struct text *text = ctx;
-    fprintf(text->stream, "%s\n", line);
-}
-
-static json_t *settings_json(const struct plx_bench *bench)
-{
-    struct text text = {0};
-    text.stream = open_memstream(&text.at, &text.bytes);
-    if (text.stream == NULL)
-        return NULL;
-    plx_settings_explain_json(&bench->settings, add_line, &text);
-    fclose(text.stream);
-    json_t *settings = json_loads(text.at, 0, NULL);
-    free(text.at);
-    return settings;
-}
-
-static json_t *plan_json(const struct plx_bench *bench)
-{
-    json_t *plan = json_object();
-    json_t *cpus = json_array();
-    for (uint32_t i = 0; i < bench->plan->reactor_count; i++) {
-        const struct plx_plan_reactor *reactor = &bench->plan->reactors[i];
-        json_array_append_new(cpus, json_pack("{s:I,s:I,s:I,s:s}", "cpu", (json_int_t)reactor->cpu,
-                                              "node", (json_int_t)reactor->node, "mem_node",
-                                              (json_int_t)reactor->mem_node, "reason",
-                                              reactor->cpu_reason));
-    }
-    json_object_set_new(plan, "cpu_a", number_or_null(bench->cpu_a));
-    json_object_set_new(plan, "cpu_b", number_or_null(bench->cpu_b));
-    json_object_set_new(plan, "one_core",
-                        bench->one_core != NULL ? json_string(bench->one_core) : json_null());
-    json_object_set_new(plan, "cpus", cpus);
-    return plan;
-}
-
-/* Why rows are null: the contract's rows have no place for it. */
-static json_t *notes_json(const struct plx_bench *bench)
-{
-    json_t *notes = json_array();
-    for (uint32_t i = 0; i < bench->row_count; i++) {
-        const struct plx_bench_row *row = &bench->rows[i];
-        if (!row->has)
-            json_array_append_new(notes, json_pack("{s:s,s:s,s:s,s:s}", "bench", row->bench, "case",
-                                                   row->case_name, "subject", row->subject,
-                                                   "reason", row->why));
-    }
-    return notes;
-}
-
-int plx_bench_write_json(const struct plx_bench *bench, FILE *stream)
-{
-    json_t *results = json_array();
-    for (uint32_t i = 0; i < bench->row_count; i++)
-        json_array_append_new(results, row_json(&bench->rows[i]));
-    json_t *root = json_object();
-    json_object_set_new(root, "schema", json_integer(SCHEMA));
-    json_object_set_new(root, "host", plx_bench_host_json(bench));
-    json_object_set_new(root, "settings", settings_json(bench));
-    json_object_set_new(root, "plan", plan_json(bench));
-    json_object_set_new(root, "quick", json_boolean(bench->quick));
-    json_object_set_new(root, "seed", json_integer((json_int_t)bench->seed));
-    json_object_set_new(root, "slices", json_integer((json_int_t)bench->slices));
-    json_object_set_new(root, "discarded",
-                        json_pack("{s:I,s:I,s:I}", "one_core", (json_int_t)bench->discarded_close,
-                                  "steal", (json_int_t)bench->discarded_steal, "busy",
-                                  (json_int_t)bench->discarded_busy));
-    json_object_set_new(root, "rows_busy", json_integer((json_int_t)bench->rows_busy));
-    json_object_set_new(root, "null_rows", notes_json(bench));
-    json_t *jitter = plx_bench_jitter_json(bench);
-    if (jitter != NULL)
-        json_object_set_new(root, "jitter", jitter);
-    json_object_set_new(root, "results", results);
-    int rc = json_dumpf(root, stream, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
-    fputc('\n', stream);
-    json_decref(root);
-    return rc == 0 && fflush(stream) == 0 && ferror(stream) == 0 ? 0 : -EIO;
-}
-
-/* --- CSV ------------------------------------------------------------------------------------- */
-
-static void csv_core(FILE *stream, int value)
-{
-    if (value >= 0)
-        fprintf(stream, ",%d", value);
-    else
-        fputc(',', stream);
-}
-
-static void csv_real(FILE *stream, const struct plx_bench_row *row, double value)
-{
-    if (row->has && isfinite(value))
-        fprintf(stream, ",%.6g", value);
-    else
-        fputc(',', stream);
-}
-
-int plx_bench_write_csv(const struct plx_bench *bench, FILE *stream)
-{
-    fputs("bench,case,subject,unit,better,n,min,p50,p90,p99,p999,p9999,max,mean,cpu_a,cpu_b,"
-          "node_a,node_b,mem_node,ci_low,ci_high,rounds\n",
-          stream);
-    for (uint32_t i = 0; i < bench->row_count; i++) {
-        const struct plx_bench_row *row = &bench->rows[i];
-        fprintf(stream, "%s,%s,%s,%s,%s", row->bench, row->case_name, row->subject, unit_text(row),
-                better_text(row));
-        const double figures[] = {row->min,  row->p50,   row->p90, row->p99,
-                                  row->p999, row->p9999, row->max, row->mean};
-        if (row->has)
-            fprintf(stream, ",%llu", (unsigned long long)row->n);
-        else
-            fputc(',', stream);
-        for (size_t j = 0; j < sizeof(figures) / sizeof(figures[0]); j++)
-            csv_real(stream, row, figures[j]);
-        csv_core(stream, row->cpu_a);
-        csv_core(stream, row->cpu_b);
-        csv_core(stream, row->node_a);
-        csv_core(stream, row->node_b);
-        csv_core(stream, row->mem_node);
-        csv_real(stream, row, row->ci_low);
-        csv_real(stream, row, row->ci_high);
-        fprintf(stream, ",%u\n", row->rounds.count);
-    }
-    return fflush(stream) == 0 && ferror(stream) == 0 ? 0 : -EIO;
 }

@@ -3,8 +3,7 @@
 #ifndef POLLUX_TOOLS_BENCH_REQUEST_H
 #define POLLUX_TOOLS_BENCH_REQUEST_H
 
-#include <stdio.h>
-
+#include "tools/bench/outputs.h"
 #include "tools/bench/select.h"
 #include "tools/cli.h"
 
@@ -14,8 +13,7 @@ struct plx_bench_request {
     bool quick;
     bool list;
     bool smt;
-    const char *json;
-    const char *csv;
+    struct plx_bench_outputs outputs;
     uint64_t rounds;
     uint64_t seed;
     uint64_t repeat;
@@ -32,8 +30,6 @@ struct plx_bench_request {
     uint64_t worst;
     const char *dir;
     uint64_t file_bytes;
-    FILE *json_stream;
-    FILE *csv_stream;
 };
 
 /*

@@ -226,6 +226,12 @@ static void guarded_slice(struct plx_bench *bench, const struct plx_bench_case *
         track->rc = run_slice(bench, what, track, us);
     if (track->rc == 0 && guarded)
         holds = guard_holds(bench) && holds;
+    if (track->rc != 0 && plx_bench_stopping()) {
+        /* The signal that stops us may have ended what the slice waited for. */
+        track->rc = 0;
+        plx_histogram_reset(track->round);
+        return;
+    }
     if (track->rc != 0) {
         char name[80];
         snprintf(name, sizeof(name), "%s %s, %s", what->bench, what->name, track->subject->name);
@@ -343,7 +349,7 @@ static int run_round(struct plx_bench *bench, const struct plx_bench_case *what,
     struct plx_bench_track *shuffled[TRACKS_MAX];
     memcpy(shuffled, order, count * sizeof(*order));
     shuffle(bench, shuffled, count);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < count && !plx_bench_stopping(); i++) {
         if (shuffled[i]->rc == 0 && shuffled[i]->subject->missing == NULL)
             guarded_slice(bench, what, shuffled[i], us);
     }
@@ -422,7 +428,7 @@ static int run_rounds(struct plx_bench *bench, const struct plx_bench_case *what
 {
     int rc = 0;
     uint64_t start_ns = plx_bench_monotonic_ns();
-    for (uint32_t round = 0; rc == 0 && has_work(tracks, count) &&
+    for (uint32_t round = 0; rc == 0 && !plx_bench_stopping() && has_work(tracks, count) &&
                              !is_enough(bench, what, tracks, count, round, start_ns);
          round++) {
         plx_cli_progress("%s %s: round %u of %u", what->bench, what->name, round + 1,

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The document of a run, and the files that are made of one. All functions take any document that
+ * plx_bench_load has accepted.
+ */
+#ifndef POLLUX_TOOLS_BENCH_DOCUMENT_H
+#define POLLUX_TOOLS_BENCH_DOCUMENT_H
+
+#include <jansson.h>
+#include <stdio.h>
+
+#include "tools/bench/frame.h"
+
+#define PLX_BENCH_SCHEMA 1
+
+/* document.c: what was measured so far; a new reference. */
+json_t *plx_bench_document(const struct plx_bench *bench);
+/* Return 0, or -EIO. */
+int plx_bench_write_json(const json_t *document, FILE *stream) PLX_MUST_CHECK;
+int plx_bench_write_csv(const json_t *document, FILE *stream) PLX_MUST_CHECK;
+
+/*
+ * load.c: reads a document of this schema; a new reference. NULL: it is none, and `diag` says why.
+ * What it returns has all members that the schema asks for, of the right kinds.
+ */
+json_t *plx_bench_load(const char *path, struct plx_diag *diag) PLX_MUST_CHECK;
+
+/* The member's text, or "". */
+const char *plx_bench_text(const json_t *object, const char *key);
+/* The member's number, or NAN. */
+double plx_bench_number(const json_t *object, const char *key);
+
+#endif
