@@ -22,6 +22,7 @@ BINDIR   ?= $(PREFIX)/bin
 LIBDIR   ?= $(PREFIX)/lib
 INCDIR   ?= $(PREFIX)/include
 MANDIR   ?= $(PREFIX)/share/man
+DATADIR  ?= $(PREFIX)/share/pollux
 CFLAGS   ?= -O2 -g
 BENCH    ?= all
 version_part = $(shell awk '$$2 == "PLX_VERSION_$(1)" { print $$3 }' alloc/base.h)
@@ -295,6 +296,7 @@ install: all $(B)/pollux.pc
 	install -m 644 $(B)/pollux.pc '$(DESTDIR)$(LIBDIR)/pkgconfig'
 	@for h in $(HEADERS) pollux.h; do \
 	    install -D -m 644 $(B)/include/pollux/$$h '$(DESTDIR)$(INCDIR)'/pollux/$$h || exit; done
+	install -D -m 644 tools/bench/rows.schema.json '$(DESTDIR)$(DATADIR)/rows.schema.json'
 	@for m in $(MAN); do \
 	    install -D -m 644 $$m '$(DESTDIR)$(MANDIR)'/man$${m##*.}/$${m##*/} || exit; done
 

@@ -12,6 +12,7 @@
 #include "tools/bench/frame.h"
 #include "tools/bench/heap.h"
 #include "tools/bench/request.h"
+#include "tools/bench/with.h"
 #include "tools/commands.h"
 
 #define NAME PLX_BENCH_NAME
@@ -313,6 +314,7 @@ static void clean(struct plx_bench *bench)
     plx_plan_destroy(bench->plan);
     plx_machine_destroy(bench->machine);
     plx_bench_rows_fini(bench);
+    plx_bench_with_fini(bench);
     free(bench->speeds);
     free(bench->gaps);
 }
@@ -379,6 +381,7 @@ static int run(struct plx_bench *bench, struct plx_bench_request *request)
     int status = plx_bench_stopping() ? -1 : check_only(bench);
     if (status >= 0 || bench->listing)
         return status >= 0 ? status : PLX_EXIT_OK;
+    plx_bench_with_end(bench);
     plx_bench_rows_end(bench);
     plx_bench_print_end(bench);
     int number = plx_bench_stop_number();
@@ -440,6 +443,8 @@ static int measure_and_write(struct plx_bench_request *request, int word_count, 
         status = plx_bench_outputs_open(&request->outputs);
     bool taken = !request->list && plx_bench_outputs_take_stdout(&request->outputs);
     bench->tables = taken ? stderr : stdout;
+    if (status < 0 && request->with != NULL && !request->list)
+        status = plx_bench_with_init(bench, request->with);
     if (status < 0) {
         plx_bench_stop_init();
         status = run(bench, request);

@@ -298,7 +298,7 @@ static void add_match(struct plx_cli_table *table, const struct match *match, bo
                           colour[0] != '\0' ? "\033[0m" : "");
     else
         plx_cli_table_add(table, "-");
-    plx_cli_table_add(table, "%.1f %%", 100 * change->noise);
+    plx_cli_table_add(table, change->noise < 1 ? "%.1f %%" : "above 100 %%", 100 * change->noise);
     plx_cli_table_add(table, "%s%s%s", colour, word, colour[0] != '\0' ? "\033[0m" : "");
 }
 
@@ -321,6 +321,9 @@ static void print_matches(const struct comparison *comparison, const struct plx_
     plx_cli_table_fini(&table);
 }
 
+/* Where one run is of more benchmarks, a few of its rows tell which. */
+#define UNMATCHED_SHOWN 20u
+
 static void print_unmatched(const struct comparison *comparison, const char *name, bool of_a,
                             FILE *out)
 {
@@ -332,9 +335,12 @@ static void print_unmatched(const struct comparison *comparison, const char *nam
             continue;
         if (shown++ == 0)
             fprintf(out, "\nonly in %s:\n", name);
-        fprintf(out, "  %s %s, %s\n", plx_bench_text(row, "bench"), plx_bench_text(row, "case"),
-                plx_bench_text(row, "subject"));
+        if (shown <= UNMATCHED_SHOWN)
+            fprintf(out, "  %s %s, %s\n", plx_bench_text(row, "bench"), plx_bench_text(row, "case"),
+                    plx_bench_text(row, "subject"));
     }
+    if (shown > UNMATCHED_SHOWN)
+        fprintf(out, "  and %zu more\n", shown - UNMATCHED_SHOWN);
 }
 
 static void print_sums(const struct comparison *comparison, const struct plx_compare_opts *opts,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tools/bench/track.h"
+#include "tools/bench/with.h"
 #include "tools/cli.h"
 
 /* --- the row --------------------------------------------------------------------------------- */
@@ -297,6 +298,9 @@ static int add_rows(struct plx_bench *bench, const struct plx_bench_case *what,
         if (add_row(bench, what, &tracks[i], facts, also) != 0)
             return -ENOMEM;
     }
+    int rc = also ? 0 : plx_bench_with_rows(bench, what, facts->group);
+    if (rc != 0)
+        return rc;
     plx_cli_progress_clear();
     if (bench->passes <= 1 && !what->more)
         print_last_case(bench);

@@ -151,7 +151,8 @@ struct plx_bench {
     struct plx_bench_pair pair;
     struct plx_bench_line *guard_line;
     struct plx_histogram *guard_samples;
-    json_t *command; /* the words of the command line */
+    struct plx_bench_with *with; /* a program that takes part, by --with; NULL: none */
+    json_t *command;             /* the words of the command line */
     time_t start_time;
     uint64_t start_ticks;
     uint64_t start_ns;

@@ -361,33 +361,35 @@ static void put_number(FILE *out, double value)
 
 static void put_row(const struct page *page, const json_t *row, const json_t *ours)
 {
-    static const char *const keys[] = {"p50",  "ci_low", "ci_high", "p90", "p99",
-                                       "p999", "min",    "max",     "n"};
+    static const char *const keys[] = {"ci_low", "ci_high", "p90", "p99",
+                                       "p999",   "min",     "max", "n"};
     FILE *out = page->out;
     fputs("<tr><td>", out);
     put(out, plx_bench_text(row, "subject"));
     fputs("</td>", out);
-    if (!isfinite(plx_bench_number(row, "p50"))) {
+    double p50 = plx_bench_number(row, "p50");
+    if (!isfinite(p50)) {
         fputs("<td colspan=\"10\" class=\"text why\">", out);
         put(out, member_of(json_object_get(page->document, "null_rows"), row, "reason"));
         fputs("</td></tr>\n", out);
         return;
     }
+    put_number(out, p50);
+    if (ours != NULL && ours != row)
+        fprintf(out, "<td>%.3f</td>", plx_bench_number(ours, "p50") / p50);
+    else
+        fputs("<td></td>", out);
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
         put_number(out, plx_bench_number(row, keys[i]));
-    if (ours != NULL && ours != row)
-        fprintf(out, "<td>%.3f</td></tr>\n",
-                plx_bench_number(ours, "p50") / plx_bench_number(row, "p50"));
-    else
-        fputs("<td></td></tr>\n", out);
+    fputs("</tr>\n", out);
 }
 
 static void put_rows(const struct page *page, const struct section *section)
 {
     const json_t *ours = primary_of(page, section);
-    fputs("<div class=\"scroll\"><table><tr><th>subject</th><th>p50</th><th>from</th><th>to</th>"
-          "<th>p90</th><th>p99</th><th>p99.9</th><th>min</th><th>max</th><th>samples</th>"
-          "<th>pollux/it</th></tr>\n",
+    fputs("<div class=\"scroll\"><table><tr><th>subject</th><th>p50</th><th>pollux/it</th>"
+          "<th>from</th><th>to</th><th>p90</th><th>p99</th><th>p99.9</th><th>min</th>"
+          "<th>max</th><th>samples</th></tr>\n",
           page->out);
     for (size_t i = section->first; i <= section->last; i++)
         put_row(page, row_at(page, i), ours);

@@ -166,8 +166,10 @@ bool plx_bench_html_heat(const json_t *results, size_t first, size_t last, const
     fputs("</tr>\n", page);
     put_rows(&heat, page);
     fputs("</table></div>\n<div class=\"scale\">", page);
-    put_figure(page, heat.least);
-    fputs(" <i></i> ", page);
+    if (heat.most > heat.least) {
+        put_figure(page, heat.least);
+        fputs(" <i></i> ", page);
+    }
     put_figure(page, heat.most);
     fprintf(page, " %s</div>\n", unit);
     fini(&heat);

@@ -168,11 +168,19 @@ int plx_bench_plot_percentiles(struct plx_bench_plots *plots, const json_t *resu
         fputs("END_OF_DATA\n", script);
     }
     fputs("set logscale xy\nset key outside bottom center horizontal maxcols 3 samplen 2\n"
-          "set xrange [1:]\nset xtics ('0 %' 1, '50 %' 2, '90 %' 10, '99 %' 100, '99.9 %' 1e3, "
-          "'99.99 %' 1e4, '5 nines' 1e5, '6 nines' 1e6)\nset format y '%.3s %c'\nset ylabel ",
+          "set xrange [1:]\nset xtics ('50 %%' 2, '90 %%' 10, '99 %%' 100, '99.9 %%' 1e3, "
+          "'99.99 %%' 1e4, '5 nines' 1e5, '6 nines' 1e6)\n",
           script);
-    put_quoted(script, plx_bench_text(json_array_get(results, first), "unit"));
-    fputs("\nplot ", script);
+    if (strcmp(plx_bench_text(json_array_get(results, first), "unit"), "ns") == 0) {
+        fputs("set ytics ('1 ns' 1, '10 ns' 10, '100 ns' 100, '1 us' 1e3, '10 us' 1e4, '100 us' "
+              "1e5, '1 ms' 1e6, '10 ms' 1e7, '100 ms' 1e8, '1 s' 1e9, '10 s' 1e10)\n",
+              script);
+    } else {
+        fputs("set format y '%.0s %c'\nset ylabel ", script);
+        put_quoted(script, plx_bench_text(json_array_get(results, first), "unit"));
+        fputc('\n', script);
+    }
+    fputs("plot ", script);
     for (size_t i = 0; i < count; i++) {
         fprintf(script, "%s$d%zu using 1:2 with lines lw 2 lc rgb '%s' title ", i != 0 ? ", " : "",
                 i, colours[i]);

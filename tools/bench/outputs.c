@@ -121,7 +121,7 @@ static int write_one(FILE **stream, const char *path, const json_t *document,
     if (*stream != stdout && fclose(*stream) != 0)
         rc = -EIO;
     *stream = NULL;
-    if (rc != 0)
+    if (rc == -EIO)
         plx_cli_error(NAME, "%s: it could not be written", path);
     return rc;
 }

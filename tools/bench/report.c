@@ -26,7 +26,9 @@ bool plx_bench_higher_is_better(const struct plx_bench_row *row)
 
 static void add_figure(struct plx_cli_table *table, double value)
 {
-    if (value < 9.995)
+    if (!isfinite(value))
+        plx_cli_table_add(table, "-");
+    else if (value < 9.995)
         plx_cli_table_add(table, "%.2f", value);
     else if (value < 99.95)
         plx_cli_table_add(table, "%.1f", value);
@@ -194,6 +196,8 @@ void plx_bench_print_case(const struct plx_bench *bench, uint32_t first, uint32_
         print_places(bench, rows, count);
     else
         print_rows(bench, rows, count);
+    /* Whoever reads through a pipe is not to wait for the end. */
+    fflush(bench->tables);
 }
 
 void plx_bench_print_end(const struct plx_bench *bench)

@@ -14,6 +14,7 @@ struct plx_bench_request {
     bool list;
     bool smt;
     struct plx_bench_outputs outputs;
+    const char *with;
     uint64_t rounds;
     uint64_t seed;
     uint64_t repeat;

@@ -25,7 +25,7 @@ static void on_signal(int number)
     int saved = errno;
     int pid = (int)child;
     if (pid > 0)
-        kill(pid, SIGTERM);
+        kill(pid, first == 0 ? SIGTERM : SIGKILL);
     if (first == 0) {
         first = number;
         errno = saved;

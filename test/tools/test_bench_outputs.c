@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: MIT */
+/* The files that pollux bench writes beside its tables, whole or in part. */
+#include <dirent.h>
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "test/tools/bench_rows.h"
+#include "test/tools/run_pollux.h"
+
+#define SHORT "pollux bench ring uring --quick --only rtt_8B --only cancel --rounds 1"
+
+static struct plx_run run;
+static char folder[64];
+
+static const char *in_folder(const char *name)
+{
+    static char path[160];
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    return path;
+}
+
+static int make_folder(void **state)
+{
+    (void)state;
+    snprintf(folder, sizeof(folder), "/tmp/pollux-outputs-XXXXXX");
+    return mkdtemp(folder) != NULL ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    const char *const words[] = {"rm", "-r", folder, NULL};
+    plx_run_begin(&run, words, NULL);
+    plx_run_end(&run);
+    return run.status;
+}
+
+/* Runs it with `options` and a path in the folder; noise may leave rows without figures. */
+static void measure(const char *options, const char *name)
+{
+    char line[320];
+    snprintf(line, sizeof(line), "%s %s %s", SHORT, options, in_folder(name));
+    plx_run_line(&run, line);
+    assert_true(run.status == 0 || run.status == 1);
+}
+
+/* The whole of a file, to be freed. */
+static char *read_file(const char *path)
+{
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    char *text = NULL;
+    size_t room = 0;
+    assert_true(getdelim(&text, &room, '\0', file) > 0);
+    fclose(file);
+    return text;
+}
+
+static bool has_program(const char *const *words, const char *package)
+{
+    plx_run_begin(&run, words, NULL);
+    plx_run_end(&run);
+    if (run.status == 0)
+        return true;
+    print_message("skipped: %s is not installed (package %s)\n", words[0], package);
+    return false;
+}
+
+static bool has_gnuplot(void)
+{
+    const char *const words[] = {"gnuplot", "--version", NULL};
+    return has_program(words, "gnuplot-nox");
+}
+
+/* --- JSON and CSV ---------------------------------------------------------------------------- */
+
+static void json_is_valid_by_its_schema(void **state)
+{
+    (void)state;
+    const char *const probe[] = {"python3", "-c", "import jsonschema", NULL};
+    char path[160];
+    measure("--json", "valid.json");
+    snprintf(path, sizeof(path), "%s", in_folder("valid.json"));
+    if (!has_program(probe, "python3-jsonschema"))
+        skip();
+    const char *const words[] = {"python3",    "-W", "ignore", "-m",
+                                 "jsonschema", "-i", path,     "tools/bench/rows.schema.json",
+                                 NULL};
+    plx_run_begin(&run, words, NULL);
+    plx_run_end(&run);
+    plx_run_expect(&run, 0, NULL, NULL);
+}
+
+static void json_says_what_was_run_and_when(void **state)
+{
+    (void)state;
+    measure("--seed 7 --json", "said.json");
+    json_t *root = json_load_file(in_folder("said.json"), 0, NULL);
+    assert_non_null(root);
+    json_t *command = json_object_get(root, "command");
+    assert_string_equal(json_string_value(json_array_get(command, 0)), "pollux");
+    assert_string_equal(json_string_value(json_array_get(command, 1)), "bench");
+    assert_string_equal(json_string_value(json_array_get(command, 2)), "ring");
+    assert_string_equal(json_string_value(json_array_get(command, json_array_size(command) - 1)),
+                        in_folder("said.json"));
+    assert_true(json_is_true(json_object_get(root, "complete")));
+    assert_true(strcmp(json_string_value(json_object_get(root, "start")),
+                       json_string_value(json_object_get(root, "end"))) <= 0);
+    json_decref(root);
+}
+
+static void csv_has_the_frozen_columns(void **state)
+{
+    (void)state;
+    measure("--csv", "rows.csv");
+    char *text = read_file(in_folder("rows.csv"));
+    static const char heading[] =
+        "bench,case,subject,unit,better,n,min,p50,p90,p99,p999,p9999,max,mean,cpu_a,cpu_b,node_a,"
+        "node_b,mem_node,ci_low,ci_high,rounds\n";
+    assert_int_equal(strncmp(text, heading, strlen(heading)), 0);
+    assert_non_null(strstr(text, "\nring,rtt_8B,pollux/cells,ns,lower,"));
+    assert_non_null(strstr(text, "\nuring,cancel,pollux,ns,lower,"));
+    free(text);
+}
+
+static void file_keeps_what_it_held_until_there_is_something_to_write(void **state)
+{
+    (void)state;
+    measure("--json", "kept.json");
+    char *before = read_file(in_folder("kept.json"));
+    char line[320];
+    snprintf(line, sizeof(line), "POLLUX_CPUS=1023 %s --json %s", SHORT, in_folder("kept.json"));
+    plx_run_line(&run, line);
+    plx_run_expect(&run, 2, NULL, "1023");
+    char *after = read_file(in_folder("kept.json"));
+    assert_string_equal(before, after);
+    free(before);
+    free(after);
+}
+
+/* --- HdrHistogram's format ------------------------------------------------------------------- */
+
+static void check_hgrm(const char *path)
+{
+    char *text = read_file(path);
+    char *at = strchr(text, '\n');
+    assert_non_null(at);
+    assert_non_null(strstr(text, "Value     Percentile TotalCount 1/(1-Percentile)\n\n"));
+    double last_value = 0;
+    double part = 0;
+    unsigned long long last_count = 0;
+    for (at += 2; *at != '#'; at = strchr(at, '\n') + 1) {
+        double value;
+        double inverse;
+        double last_part = part;
+        unsigned long long count;
+        int fields = sscanf(at, "%lf %lf %llu %lf", &value, &part, &count, &inverse);
+        assert_true(fields >= 3);
+        assert_true(value >= last_value && count >= last_count && part >= last_part && part <= 1);
+        if (part < 1)
+            assert_true(fields == 4 && fabs(inverse * (1 - part) - 1) < 0.01);
+        last_value = value;
+        last_count = count;
+    }
+    assert_true(part >= 1 && last_count >= 1);
+    assert_non_null(strstr(at, "#[Mean    = "));
+    assert_non_null(strstr(at, ", StdDeviation   = "));
+    assert_non_null(strstr(at, "#[Max     = "));
+    unsigned long long total;
+    assert_int_equal(sscanf(strstr(at, "Total count    ="), "Total count    = %llu", &total), 1);
+    assert_int_equal(total, last_count);
+    assert_non_null(strstr(at, "#[Buckets = "));
+    free(text);
+}
+
+static void hgrm_is_a_file_for_each_row_with_figures(void **state)
+{
+    (void)state;
+    char path[160];
+    char json[200];
+    snprintf(path, sizeof(path), "%s", in_folder("histograms"));
+    snprintf(json, sizeof(json), "--json %s/hgrm.json --hgrm", folder);
+    measure(json, "histograms");
+    json_t *root = json_load_file(in_folder("hgrm.json"), 0, NULL);
+    assert_non_null(root);
+    size_t rows = json_array_size(json_object_get(root, "results")) -
+                  json_array_size(json_object_get(root, "null_rows"));
+    json_decref(root);
+    size_t files = 0;
+    DIR *entries = opendir(path);
+    assert_non_null(entries);
+    for (const struct dirent *entry; (entry = readdir(entries)) != NULL;) {
+        if (entry->d_name[0] == '.')
+            continue;
+        char name[512];
+        snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
+        assert_non_null(strstr(entry->d_name, ".hgrm"));
+        check_hgrm(name);
+        files++;
+    }
+    closedir(entries);
+    assert_int_equal(files, rows);
+}
+
+/* --- what cannot be written ------------------------------------------------------------------ */
+
+static void output_that_cannot_be_written_ends_with_1_before_measuring(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *option;
+        const char *err;
+    } cases[] = {
+        {"--json /nonexistent/a.json", "/nonexistent/a.json: No such file"},
+        {"--csv /nonexistent/a.csv", "/nonexistent/a.csv: No such file"},
+        {"--html /nonexistent/a.html", "/nonexistent/a.html: No such file"},
+        {"--hgrm /nonexistent/a", "/nonexistent/a: No such file"},
+        {"--hgrm /dev/null", "/dev/null: Not a directory"},
+        {"--json /tmp", "/tmp: Is a directory"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char line[256];
+        snprintf(line, sizeof(line), "%s %s", SHORT, cases[i].option);
+        plx_run_line(&run, line);
+        plx_run_expect(&run, 1, NULL, cases[i].err);
+        assert_string_equal(run.out, "");
+    }
+    plx_run_line(&run, SHORT " --html - --json -");
+    plx_run_expect(&run, 2, NULL, "can be standard output");
+}
+
+static void full_device_ends_with_1(void **state)
+{
+    (void)state;
+    static const char *const options[] = {"--json", "--csv", "--html"};
+    for (size_t i = 0; i < 3; i++) {
+        char line[256];
+        if (i == 2 && !has_gnuplot())
+            skip();
+        snprintf(line, sizeof(line), "%s %s /dev/full", SHORT, options[i]);
+        plx_run_line(&run, line);
+        plx_run_expect(&run, 1, NULL, "/dev/full: it could not be written");
+    }
+}
+
+static void html_without_gnuplot_names_its_package(void **state)
+{
+    (void)state;
+    char line[320];
+    snprintf(line, sizeof(line), "PATH=/nonexistent %s --html %s", SHORT, in_folder("none.html"));
+    plx_run_line(&run, line);
+    plx_run_expect(&run, 1, NULL, "gnuplot-nox");
+    assert_string_equal(run.out, "");
+}
+
+/* --- a signal -------------------------------------------------------------------------------- */
+
+static void signal_keeps_what_was_measured_and_says_so(void **state)
+{
+    (void)state;
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+        char path[160];
+        snprintf(path, sizeof(path), "%s", in_folder("part.json"));
+        const char *const words[] = {"pollux",   "bench", "uring",  "tcp", "--quick",
+                                     "--rounds", "20",    "--json", path,  NULL};
+        plx_run_begin(&run, words, NULL);
+        assert_true(plx_run_await(&run, "uring "));
+        plx_run_signal(&run, numbers[i]);
+        plx_run_end(&run);
+        plx_run_expect(&run, 128 + numbers[i], NULL, "the results are a part");
+        json_t *root = json_load_file(path, 0, NULL);
+        assert_non_null(root);
+        assert_true(json_is_false(json_object_get(root, "complete")));
+        assert_true(json_array_size(json_object_get(root, "results")) >= 1);
+        size_t index;
+        json_t *row;
+        json_array_foreach(json_object_get(root, "results"), index, row)
+            assert_string_not_equal(json_string_value(json_object_get(row, "bench")), "tcp");
+        json_decref(root);
+    }
+}
+
+/* --- the page -------------------------------------------------------------------------------- */
+
+/* How often `what` occurs. */
+static size_t count_of(const char *text, const char *what)
+{
+    size_t count = 0;
+    for (; (text = strstr(text, what)) != NULL; text += strlen(what))
+        count++;
+    return count;
+}
+
+static void html_is_one_page_that_needs_nothing_else(void **state)
+{
+    (void)state;
+    if (!has_gnuplot())
+        skip();
+    measure("--html", "page.html");
+    char *page = read_file(in_folder("page.html"));
+    assert_int_equal(strncmp(page, "<!DOCTYPE html>", 15), 0);
+    assert_non_null(strstr(page, "</main></body></html>\n"));
+    assert_true(count_of(page, "<svg ") >= 1);
+    assert_int_equal(count_of(page, "<svg "), count_of(page, "</svg>"));
+    assert_int_equal(count_of(page, "<section"), count_of(page, "</section>"));
+    assert_int_equal(count_of(page, "<table"), count_of(page, "</table>"));
+    assert_null(strstr(page, "<script"));
+    assert_null(strstr(page, "src="));
+    assert_null(strstr(page, "url("));
+    assert_null(strstr(page, "@import"));
+    /* Names of namespaces are no addresses. */
+    assert_int_equal(count_of(page, "http"), count_of(page, "\"http://www.w3.org/"));
+    free(page);
+}
+
+/* Its width when laid out so wide, as the browser says; -1: there is no browser. */
+static int laid_out_width(const char *page, int width)
+{
+    static const char measure_it[] =
+        "<script>onerror=e=>document.title='error '+e;onload=()=>{document.title='width '+"
+        "document.documentElement.scrollWidth}</script></body>";
+    const char *const probe[] = {"chromium", "--version", NULL};
+    char path[160];
+    char url[200];
+    char profile[200];
+    char window[64];
+    if (!has_program(probe, "chromium"))
+        return -1;
+    char *text = read_file(page);
+    char *end = strstr(text, "</body>");
+    assert_non_null(end);
+    snprintf(path, sizeof(path), "%s", in_folder("measured.html"));
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    /* In a frame of that width: a window is never narrower than 500. */
+    fprintf(file, "%.*s%s</html>", (int)(end - text), text, measure_it);
+    fclose(file);
+    free(text);
+    snprintf(url, sizeof(url), "file://%s/frame.html", folder);
+    file = fopen(in_folder("frame.html"), "we");
+    assert_non_null(file);
+    fprintf(file,
+            "<!DOCTYPE html><title>none</title><iframe id=f src=measured.html width=%d height=900 "
+            "frameborder=0></iframe><script>onload=()=>{document.title=f.contentDocument.title}"
+            "</script>",
+            width);
+    fclose(file);
+    snprintf(profile, sizeof(profile), "--user-data-dir=%s/profile", folder);
+    snprintf(window, sizeof(window), "--window-size=%d,1000", width + 100);
+    const char *const words[] = {"timeout",
+                                 "60",
+                                 "chromium",
+                                 "--headless",
+                                 "--no-sandbox",
+                                 "--disable-gpu",
+                                 "--allow-file-access-from-files",
+                                 profile,
+                                 window,
+                                 "--dump-dom",
+                                 url,
+                                 NULL};
+    plx_run_begin(&run, words, NULL);
+    plx_run_end(&run);
+    const char *title = strstr(run.out, "<title>width ");
+    if (title == NULL)
+        fail_msg("%.2000s\n%.2000s", run.out, run.err);
+    return atoi(title + strlen("<title>width "));
+}
+
+static void html_fits_on_narrow_and_wide_screens(void **state)
+{
+    (void)state;
+    char page[160];
+    if (!has_gnuplot())
+        skip();
+    measure("--html", "fits.html");
+    snprintf(page, sizeof(page), "%s", in_folder("fits.html"));
+    static const int widths[] = {390, 1400};
+    for (size_t i = 0; i < 2; i++) {
+        int width = laid_out_width(page, widths[i]);
+        if (width < 0)
+            skip();
+        assert_true(width <= widths[i]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(json_is_valid_by_its_schema),
+        cmocka_unit_test(json_says_what_was_run_and_when),
+        cmocka_unit_test(csv_has_the_frozen_columns),
+        cmocka_unit_test(file_keeps_what_it_held_until_there_is_something_to_write),
+        cmocka_unit_test(hgrm_is_a_file_for_each_row_with_figures),
+        cmocka_unit_test(output_that_cannot_be_written_ends_with_1_before_measuring),
+        cmocka_unit_test(full_device_ends_with_1),
+        cmocka_unit_test(html_without_gnuplot_names_its_package),
+        cmocka_unit_test(signal_keeps_what_was_measured_and_says_so),
+        cmocka_unit_test(html_is_one_page_that_needs_nothing_else),
+        cmocka_unit_test(html_fits_on_narrow_and_wide_screens),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
