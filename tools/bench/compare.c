@@ -287,8 +287,10 @@ static void add_match(struct plx_cli_table *table, const struct match *match, bo
     double b = plx_bench_number(match->a, "cpu_b");
     if (isfinite(a) && isfinite(b))
         plx_cli_table_add(table, "%.0f,%.0f", a, b);
+    else if (isfinite(a))
+        plx_cli_table_add(table, "%.0f", a);
     else
-        plx_cli_table_add(table, isfinite(a) ? "%.0f" : "", a);
+        plx_cli_table_add(table, "-");
     plx_cli_table_add(table, "%s", plx_bench_text(match->a, "unit"));
     add_figure(table, match->a);
     add_figure(table, match->b);

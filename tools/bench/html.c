@@ -359,13 +359,17 @@ static void put_number(FILE *out, double value)
                 value);
 }
 
-static void put_row(const struct page *page, const json_t *row, const json_t *ours)
+static void put_row(const struct page *page, const json_t *row, const json_t *ours, bool places)
 {
     static const char *const keys[] = {"ci_low", "ci_high", "p90", "p99",
                                        "p999",   "min",     "max", "n"};
     FILE *out = page->out;
     fputs("<tr><td>", out);
     put(out, plx_bench_text(row, "subject"));
+    if (places && isfinite(plx_bench_number(row, "cpu_a")))
+        fprintf(out, ", cpu %.0f", plx_bench_number(row, "cpu_a"));
+    if (places && isfinite(plx_bench_number(row, "cpu_b")))
+        fprintf(out, ", %.0f", plx_bench_number(row, "cpu_b"));
     fputs("</td>", out);
     double p50 = plx_bench_number(row, "p50");
     if (!isfinite(p50)) {
@@ -392,7 +396,7 @@ static void put_rows(const struct page *page, const struct section *section)
           "<th>max</th><th>samples</th></tr>\n",
           page->out);
     for (size_t i = section->first; i <= section->last; i++)
-        put_row(page, row_at(page, i), ours);
+        put_row(page, row_at(page, i), ours, section->heat);
     fputs("</table></div>\n", page->out);
 }
 
