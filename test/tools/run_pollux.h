@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#define PLX_RUN_SECONDS 20
+#define PLX_RUN_SECONDS 45
 #define PLX_RUN_BYTES   (1 << 18)
 
 /* A child and what it has written so far. */
