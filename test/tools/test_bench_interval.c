@@ -20,7 +20,7 @@ static void assert_near(double value, double expected, double distance)
 static const double *series(double *values, uint32_t count, double first, double step)
 {
     for (uint32_t i = 0; i < count; i++)
-        values[i * 7 % count] = first + step * i;
+        values[i * 127 % count] = first + step * i;
     return values;
 }
 
@@ -121,9 +121,47 @@ static void rounds_grow_and_are_freed(void **state)
     assert_null(rounds.p50);
 }
 
+/* Two speeds, of which the slower takes twice the time: the ratio of rounds does not see it. */
+static void ratio_of_rounds_stays_where_medians_jump(void **state)
+{
+    (void)state;
+    double a[12], b[12];
+    struct plx_bench_ratio ratio;
+    for (uint32_t i = 0; i < 12; i++) {
+        double mode = i < 6 ? 100 : 200;
+        a[i] = 1.1 * mode;
+        b[i] = mode;
+    }
+    a[0] = NAN;
+    b[11] = NAN;
+    b[10] = 0;
+    assert_true(plx_bench_ratio_of(a, b, 12, &ratio));
+    assert_int_equal(ratio.rounds, 9);
+    assert_true(fabs(ratio.mid - 1.1) < 1e-9);
+    assert_true(fabs(ratio.low - 1.1) < 1e-9);
+    assert_true(fabs(ratio.high - 1.1) < 1e-9);
+}
+
+static void ratio_of_few_rounds_has_no_interval_and_of_none_is_none(void **state)
+{
+    (void)state;
+    const double a[] = {2, 4, NAN};
+    const double b[] = {1, 1, 1};
+    const double none[] = {NAN, NAN, 0};
+    struct plx_bench_ratio ratio;
+    assert_true(plx_bench_ratio_of(a, b, 3, &ratio));
+    assert_int_equal(ratio.rounds, 2);
+    assert_true(fabs(ratio.mid - 3) < 1e-9);
+    assert_true(isnan(ratio.low) && isnan(ratio.high));
+    assert_false(plx_bench_ratio_of(a, none, 3, &ratio));
+    assert_false(plx_bench_ratio_of(a, b, 0, &ratio));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ratio_of_rounds_stays_where_medians_jump),
+        cmocka_unit_test(ratio_of_few_rounds_has_no_interval_and_of_none_is_none),
         cmocka_unit_test(interval_of_few_values_is_none),
         cmocka_unit_test(interval_has_the_ranks_of_the_binomial_table),
         cmocka_unit_test(median_of_two_in_the_middle_is_their_mean),

@@ -210,6 +210,8 @@ static void time_ends_a_case_however_precise_it_should_be(void **state)
                                   "--precision 0.01% --json -");
     assert_int_equal(json_array_size(rows), 1);
     assert_true(integer_of(root, "slices") >= 1);
+    assert_non_null(strstr(run.err, "1 rows did not come to 0.01 %"));
+    assert_non_null(strstr(run.err, "slices were preceded by 1.0 ms that do not count"));
     json_decref(root);
 }
 

@@ -95,23 +95,9 @@ bool plx_bench_track_part(const struct plx_bench_track *track, double *part)
 bool plx_bench_row_ratio(const struct plx_bench_row *a, const struct plx_bench_row *b,
                          struct plx_bench_ratio *out)
 {
-    struct plx_bench_rounds ratios = {.p50 = NULL};
-    if (a->group != b->group || a->paired_count != b->paired_count ||
-        strcmp(a->bench, b->bench) != 0 || strcmp(a->case_name, b->case_name) != 0)
-        return false;
-    bool known = true;
-    for (uint32_t i = 0; i < a->paired_count && known; i++) {
-        if (isfinite(a->paired[i]) && b->paired[i] > 0) /* NAN is not */
-            known = plx_bench_rounds_add(&ratios, a->paired[i] / b->paired[i]) == 0;
-    }
-    known = known && ratios.count != 0;
-    if (known) {
-        *out = (struct plx_bench_ratio){.low = NAN, .high = NAN, .rounds = ratios.count};
-        out->mid = plx_bench_median(ratios.p50, ratios.count);
-        (void)plx_bench_interval(ratios.p50, ratios.count, &out->low, &out->high);
-    }
-    plx_bench_rounds_fini(&ratios);
-    return known;
+    return a->group == b->group && a->paired_count == b->paired_count &&
+           strcmp(a->bench, b->bench) == 0 && strcmp(a->case_name, b->case_name) == 0 &&
+           plx_bench_ratio_of(a->paired, b->paired, a->paired_count, out);
 }
 
 static double figure_of(const struct plx_bench_row *row, double value)

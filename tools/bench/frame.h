@@ -186,6 +186,9 @@ struct plx_bench {
     uint32_t missing_peer_count;
 };
 
+/* How long a subject works at the beginning of a slice before it counts. */
+#define PLX_BENCH_WARM_US 1000u
+
 /* A core's speed that moves by more than this part within a case leaves its rows in doubt. */
 #define PLX_BENCH_DRIFT 0.05
 
@@ -232,14 +235,6 @@ void plx_bench_rows_fini(struct plx_bench *bench);
 int plx_bench_row_spread(struct plx_bench_row *row, const struct plx_histogram *samples,
                          const struct plx_bench_rounds *rounds, double scale) PLX_MUST_CHECK;
 struct plx_bench_row *plx_bench_row_add(struct plx_bench *bench);
-
-/* A median and the interval in which it lies, as of plx_bench_interval. */
-struct plx_bench_ratio {
-    double low;
-    double mid;
-    double high;
-    uint32_t rounds;
-};
 
 /*
  * figures.c. The median, over rounds in which both ran, of the ratio of a's median to b's: steadier

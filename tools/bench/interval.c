@@ -93,6 +93,25 @@ bool plx_bench_interval(const double *values, uint32_t count, double *low, doubl
     return true;
 }
 
+bool plx_bench_ratio_of(const double *a, const double *b, uint32_t count,
+                        struct plx_bench_ratio *out)
+{
+    struct plx_bench_rounds ratios = {.p50 = NULL};
+    bool known = true;
+    for (uint32_t i = 0; i < count && known; i++) {
+        if (isfinite(a[i]) && b[i] > 0) /* NAN is not */
+            known = plx_bench_rounds_add(&ratios, a[i] / b[i]) == 0;
+    }
+    known = known && ratios.count != 0;
+    if (known) {
+        *out = (struct plx_bench_ratio){.low = NAN, .high = NAN, .rounds = ratios.count};
+        out->mid = plx_bench_median(ratios.p50, ratios.count);
+        (void)plx_bench_interval(ratios.p50, ratios.count, &out->low, &out->high);
+    }
+    plx_bench_rounds_fini(&ratios);
+    return known;
+}
+
 /*
  * Twice the probability of a sum `u` or less, of sets without equal values. ways[i][s]: how many
  * subsets of i of the first values have the sum s above the least possible; one value after the

@@ -32,6 +32,21 @@ void plx_bench_rounds_fini(struct plx_bench_rounds *rounds);
  */
 bool plx_bench_interval(const double *values, uint32_t count, double *low, double *high);
 
+/* A median and the interval in which it lies, as above. */
+struct plx_bench_ratio {
+    double low;
+    double mid;
+    double high;
+    uint32_t rounds;
+};
+
+/*
+ * The median of a[i] / b[i], where both are numbers and b[i] is above 0. The interval is NAN to NAN
+ * where there are too few. False: there are none, or memory ran out, and *out is not set.
+ */
+bool plx_bench_ratio_of(const double *a, const double *b, uint32_t count,
+                        struct plx_bench_ratio *out);
+
 /* The median; of two in the middle their mean. `values` are not empty. NAN: memory ran out. */
 double plx_bench_median(const double *values, uint32_t count);
 

@@ -70,6 +70,11 @@ void plx_bench_speed_print(const struct plx_bench *bench)
             "reading the counter takes %.1f ns, %.1f between fences: taken off where a sample is "
             "one operation\n",
             bench->clock_ns, bench->fenced_ns);
+    fprintf(bench->tables, "%llu slices were preceded by %.1f ms that do not count, to warm up\n",
+            (unsigned long long)bench->warm_slices, PLX_BENCH_WARM_US / 1e3);
+    if (bench->rows_unsure != 0)
+        fprintf(bench->tables, "%u rows did not come to %g %%: more --time, or a quieter machine\n",
+                bench->rows_unsure, 100 * bench->precision);
     if (bench->speed_count == 0)
         return;
     double least = bench->speeds[0];
