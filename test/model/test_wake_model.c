@@ -12,7 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MODEL "test/model/wake.pml"
+#define ONE_SLEEPS "test/model/wake.pml"
+#define BOTH_SLEEP "test/model/wake_pair.pml"
 
 struct verdict {
     unsigned long long errors;
@@ -29,7 +30,7 @@ static int remove_one(const char *path, const struct stat *facts, int kind, stru
 }
 
 /* Walks all states of the model with `mutation` ("" or "-DNAME"), in a folder of its own. */
-static struct verdict check(const char *mutation)
+static struct verdict check(const char *model, const char *mutation)
 {
     char folder[] = "/tmp/pollux-spin-XXXXXX";
     assert_non_null(mkdtemp(folder));
@@ -39,7 +40,7 @@ static struct verdict check(const char *mutation)
     snprintf(command, sizeof(command),
              "cd %s && spin -a %s %s/%s 2>&1 && ${CC:-cc} -O1 -w -DSAFETY -o pan pan.c 2>&1 && "
              "./pan -m100000 2>&1",
-             folder, mutation, here, MODEL);
+             folder, mutation, here, model);
     FILE *out = popen(command, "re");
     assert_non_null(out);
     struct verdict verdict = {.errors = 99};
@@ -62,7 +63,7 @@ static struct verdict check(const char *mutation)
 
 static void need_spin(void)
 {
-    if (system("command -v spin > /dev/null 2>&1") != 0 || access(MODEL, R_OK) != 0) {
+    if (system("command -v spin > /dev/null 2>&1") != 0 || access(ONE_SLEEPS, R_OK) != 0) {
         print_message("skipped: spin(1) is not installed, or this is not the project's folder\n");
         skip();
     }
@@ -72,23 +73,38 @@ static void wake_in_every_interleaving_is_not_lost(void **state)
 {
     (void)state;
     need_spin();
-    struct verdict verdict = check("");
-    assert_true(verdict.errors == 0);
-    assert_true(verdict.states > 1000);
-    print_message("  %.0f states, all of them walked\n", verdict.states);
+    static const char *const models[] = {ONE_SLEEPS, BOTH_SLEEP};
+    for (size_t i = 0; i < sizeof(models) / sizeof(*models); i++) {
+        struct verdict verdict = check(models[i], "");
+        if (verdict.errors != 0)
+            fail_msg("%s: %s", models[i], verdict.end);
+        assert_true(verdict.states > 1000);
+        print_message("  %s: %.0f states, all of them walked\n", models[i], verdict.states);
+    }
 }
 
 static void protocol_with_a_step_left_out_is_rejected(void **state)
 {
     (void)state;
     need_spin();
-    static const char *const mutations[] = {"-DNO_SENDER_FENCE", "-DNO_SLEEPER_FENCE",
-                                            "-DNO_SECOND_LOOK", "-DNO_ANNOUNCE"};
-    for (size_t i = 0; i < sizeof(mutations) / sizeof(*mutations); i++) {
-        struct verdict verdict = check(mutations[i]);
+    static const struct {
+        const char *model;
+        const char *mutation;
+    } mutants[] = {
+        {ONE_SLEEPS, "-DNO_SENDER_FENCE"},
+        {ONE_SLEEPS, "-DNO_SLEEPER_FENCE"},
+        {ONE_SLEEPS, "-DNO_SECOND_LOOK"},
+        {ONE_SLEEPS, "-DNO_ANNOUNCE"},
+        {BOTH_SLEEP, "-DNO_ROUSE -DNO_LATE_ROUSE"},
+        {BOTH_SLEEP, "-DNO_LATE_ROUSE"},
+        {BOTH_SLEEP, "-DNO_FENCE"},
+    };
+    for (size_t i = 0; i < sizeof(mutants) / sizeof(*mutants); i++) {
+        struct verdict verdict = check(mutants[i].model, mutants[i].mutation);
         if (verdict.errors == 0 || strstr(verdict.end, "invalid end state") == NULL)
-            fail_msg("%s was not rejected (%s)", mutations[i], verdict.end);
-        print_message("  %s: rejected after %.0f states\n", mutations[i] + 2, verdict.states);
+            fail_msg("%s was not rejected (%s)", mutants[i].mutation, verdict.end);
+        print_message("  %s: rejected after %.0f states\n", mutants[i].mutation + 2,
+                      verdict.states);
     }
 }
 

@@ -352,7 +352,9 @@ static void uring_denied_is_epoll_and_said_once(void **state)
     for (uint32_t i = 0; i < 3; i++)
         assert_string_equal(plx_reactor_mode(plx_runtime_reactor(rt, i)), "epoll");
     rt_finish(rt);
-    assert_int_equal(plx_load_relaxed(&log_lines.count), 1);
+    /* A clock that the machine does not have is another matter. */
+    assert_int_equal(plx_load_relaxed(&log_lines.count) - rt_lines_with(&log_lines, "TICK_CLOCK"),
+                     1);
     assert_int_equal(rt_lines_with(&log_lines, "io_uring refused"), 1);
     assert_int_equal(rt_lines_with(&log_lines, "epoll instead"), 1);
 

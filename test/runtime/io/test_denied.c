@@ -37,6 +37,9 @@ static void keep_line(enum plx_log_level level, const char *text, void *ctx)
 {
     struct lines *lines = ctx;
     (void)level;
+    /* A clock that the machine does not have is another matter. */
+    if (strstr(text, "TICK_CLOCK") != NULL)
+        return;
     lines->count++;
     snprintf(lines->last, sizeof(lines->last), "%s", text);
 }
