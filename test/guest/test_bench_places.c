@@ -89,6 +89,11 @@ static void check_nodes(const json_t *rows)
             plx_machine_cpu(machine, (uint32_t)number_of(row, "cpu_b"));
         assert_non_null(b);
         assert_int_equal(number_of(row, "node_b"), b->node);
+        const char *relation = json_string_value(json_object_get(row, "relation"));
+        if (relation != NULL)
+            assert_int_equal(strcmp(relation, "cross") == 0, a->node != b->node);
+        else
+            assert_string_not_equal(json_string_value(json_object_get(row, "bench")), "c2c");
     }
 }
 
