@@ -208,6 +208,8 @@ $(B)/test/%: $(B)/obj/test/%.o $(TEST_OBJ) $(B)/libpollux.a
 # What the commands share is no part of the library.
 $(filter $(B)/test/tools/%,$(TEST_BIN)): $(B)/obj/tools/cli.o
 $(B)/test/tools/test_bench_interval: $(B)/obj/tools/bench/interval.o
+$(B)/test/tools/test_bench_heat: $(addprefix $(B)/obj/tools/bench/, \
+                                   heat.o html_heat.o load.o matrix.o)
 $(B)/test/tools/test_bench_select: $(B)/obj/tools/bench/select.o $(B)/obj/tools/bench/interrupts.o
 
 tests: $(TEST_BIN) $(EXAMPLES)

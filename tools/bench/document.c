@@ -39,7 +39,7 @@ static json_t *percentiles_json(const struct plx_bench_row *row)
     return steps;
 }
 
-static json_t *row_json(const struct plx_bench_row *row)
+json_t *plx_bench_row_json(const struct plx_bench_row *row)
 {
     json_t *object =
         json_pack("{s:s,s:s,s:s,s:s,s:s}", "bench", row->bench, "case", row->case_name, "subject",
@@ -181,7 +181,7 @@ json_t *plx_bench_document(const struct plx_bench *bench)
     char version[32];
     json_t *results = json_array();
     for (uint32_t i = 0; i < bench->row_count; i++)
-        json_array_append_new(results, row_json(&bench->rows[i]));
+        json_array_append_new(results, plx_bench_row_json(&bench->rows[i]));
     snprintf(version, sizeof(version), "%d.%d.%d", PLX_VERSION_MAJOR, PLX_VERSION_MINOR,
              PLX_VERSION_PATCH);
     json_t *root = json_object();

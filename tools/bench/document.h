@@ -15,6 +15,8 @@
 
 /* document.c: what was measured so far; a new reference. */
 json_t *plx_bench_document(const struct plx_bench *bench);
+/* One row of it; a new reference. */
+json_t *plx_bench_row_json(const struct plx_bench_row *row);
 /* Return 0, or -EIO. */
 int plx_bench_write_json(const json_t *document, FILE *stream) PLX_MUST_CHECK;
 int plx_bench_write_csv(const json_t *document, FILE *stream) PLX_MUST_CHECK;

@@ -259,17 +259,18 @@ static void put_budget(FILE *out, const json_t *budget)
     put(out, plx_bench_text(budget, "bench"));
     fputc(' ', out);
     put(out, plx_bench_text(budget, "case"));
-    fputs("</td><td class=\"text\">", out);
+    fprintf(out, "</td><td class=\"text %s\">%s</td><td class=\"text\">",
+            json_is_null(met) ? "" : word, word);
     put(out, plx_bench_text(budget, "subject"));
     fputs(peer[0] != '\0' ? " / " : "", out);
     put(out, peer);
-    fprintf(out, "</td><td>%s %g%s</td><td>",
+    fprintf(out, "</td><td>%s %.3g%s</td><td>",
             strcmp(plx_bench_text(budget, "at"), "least") == 0 ? "&ge;" : "&le;",
             plx_bench_number(budget, "limit"), peer[0] != '\0' ? "" : " ns");
     double figure = plx_bench_number(budget, "figure");
     if (isfinite(figure))
         fprintf(out, "%.3f", figure);
-    fprintf(out, "</td><td class=\"text %s\">%s</td></tr>\n", json_is_null(met) ? "" : word, word);
+    fputs("</td></tr>\n", out);
 }
 
 static void put_budgets(FILE *out, const json_t *document)
@@ -280,8 +281,8 @@ static void put_budgets(FILE *out, const json_t *document)
     if (json_array_size(budgets) == 0)
         return;
     fputs("<h2 id=\"budgets\">Budgets</h2><div class=\"card\"><div class=\"scroll\"><table><tr>"
-          "<th>case</th><th class=\"text\">p50 of</th><th>budget</th><th>measured</th>"
-          "<th class=\"text\">verdict</th></tr>\n",
+          "<th>case</th><th class=\"text\">verdict</th><th class=\"text\">p50 of</th>"
+          "<th>budget</th><th>measured</th></tr>\n",
           out);
     json_array_foreach(budgets, index, budget) put_budget(out, budget);
     fputs("</table></div></div>\n", out);

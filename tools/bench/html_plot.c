@@ -217,7 +217,7 @@ int plx_bench_plot_ratios(struct plx_bench_plots *plots, const struct plx_bench_
         fprintf(script, " %zu", i);
     }
     /* Marks that fit, whatever the range is. */
-    fputs(")\nset xtics (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)\n"
+    fputs(")\nset xtics (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)\n"
           "set xrange [*<0.5:2<*]\nset arrow from 1, graph 0 to 1, graph 1 nohead lw 1.5 lc rgb "
           "'#888888' front\n"
           "plot $bars using 1:2:3:4:($2-0.32):($2+0.32):5 with boxxyerror lc rgb variable\n"

@@ -4,7 +4,7 @@
 
 const char plx_bench_html_style[] =
     ":root{color-scheme:light dark;--ink:#1c2430;--soft:#5d6b7c;--page:#f6f7f9;--card:#fff;"
-    "--line:#d9dee5;--good:#1d7f56;--bad:#b3303f;--low:94%;--high:44%;--heat:#10202f}\n"
+    "--line:#d9dee5;--good:#1d7f56;--bad:#b3303f;--low:94%;--high:58%;--heat:#10202f}\n"
     "@media(prefers-color-scheme:dark){:root{--ink:#e4e9ef;--soft:#9aa7b6;--page:#12161c;"
     "--card:#1a2029;--line:#2f3945;--good:#4cc38a;--bad:#f0717f;--low:18%;--high:52%;"
     "--heat:#f2f6fa}}\n"
@@ -39,7 +39,7 @@ const char plx_bench_html_style[] =
     ".why{white-space:normal;min-width:16em;color:var(--soft)}\n"
     ".met{color:var(--good);font-weight:600}\n"
     ".missed{color:var(--bad);font-weight:600}\n"
-    ".heat td{text-align:center;border:1px solid var(--card);color:var(--heat);"
+    ".heat td{padding:4px 5px;text-align:center;border:1px solid var(--card);color:var(--heat);"
     "background:hsl(209 62% calc(var(--low) + (var(--high) - var(--low))*var(--v)))}\n"
     ".heat td.none{background:none;color:var(--soft)}\n"
     ".heat th{text-align:center;border:0}\n"

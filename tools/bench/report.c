@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/bench/frame.h"
+#include "tools/bench/document.h"
+#include "tools/bench/heat.h"
 #include "tools/cli.h"
 
 const char *plx_bench_unit_text(const struct plx_bench_row *row)
@@ -184,6 +185,40 @@ static void print_places(const struct plx_bench *bench, const struct plx_bench_r
     fputc('\n', bench->tables);
 }
 
+/* The rows of a case as matrices, one for each subject. False: lines say more, or they are too
+ * wide.
+ */
+static bool print_matrices(const struct plx_bench *bench, const struct plx_bench_row *rows,
+                           uint32_t count)
+{
+    struct plx_cli_table table;
+    plx_cli_table_init(&table, "l", bench->tables);
+    unsigned width = table.width;
+    plx_cli_table_fini(&table);
+    json_t *results = json_array();
+    for (uint32_t i = 0; i < count; i++)
+        json_array_append_new(results, plx_bench_row_json(&rows[i]));
+    bool printed = true;
+    for (uint32_t i = 0; i < count && printed; i++) {
+        struct plx_bench_heat heat;
+        bool known = false;
+        for (uint32_t j = 0; j < i; j++)
+            known = known || strcmp(rows[i].subject, rows[j].subject) == 0;
+        if (known)
+            continue;
+        printed = plx_bench_heat_init(&heat, results, 0, count - 1, rows[i].subject) &&
+                  plx_bench_matrix_fits(&heat, width);
+        if (printed) {
+            fprintf(bench->tables, "  %s, p50\n", rows[i].subject);
+            plx_bench_matrix_print(&heat, plx_bench_depth_of(bench->tables), bench->tables);
+            fputc('\n', bench->tables);
+        }
+        plx_bench_heat_fini(&heat);
+    }
+    json_decref(results);
+    return printed;
+}
+
 void plx_bench_print_case(const struct plx_bench *bench, uint32_t first, uint32_t count)
 {
     const struct plx_bench_row *rows = &bench->rows[first];
@@ -192,9 +227,9 @@ void plx_bench_print_case(const struct plx_bench *bench, uint32_t first, uint32_
     bool places = strcmp(rows->bench, "c2c") == 0 || strcmp(rows->bench, "mem") == 0 ||
                   strcmp(rows->bench, "jitter") == 0;
     print_title(bench, rows, places);
-    if (places)
+    if (places && !print_matrices(bench, rows, count))
         print_places(bench, rows, count);
-    else
+    else if (!places)
         print_rows(bench, rows, count);
     /* Whoever reads through a pipe is not to wait for the end. */
     fflush(bench->tables);

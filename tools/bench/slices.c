@@ -430,6 +430,22 @@ static bool has_work(const struct plx_bench_track *tracks, uint32_t count)
     return false;
 }
 
+/* Where a case is, and when it ends if it goes on like this. */
+static void show_progress(const struct plx_bench *bench, const struct plx_bench_case *what,
+                          uint32_t round, uint64_t start_ns)
+{
+    uint32_t rounds = usual_rounds(bench, what);
+    char text[PLX_CLI_NUMBER_BYTES];
+    uint64_t took_ns = plx_bench_monotonic_ns() - start_ns;
+    uint64_t left_s =
+        round != 0 && round < rounds ? took_ns / round * (rounds - round) / 1000000000u + 1 : 0;
+    if (left_s != 0)
+        plx_cli_progress("%s %s: round %u of %u, %s left", what->bench, what->name, round + 1,
+                         rounds, plx_cli_format_ns(left_s * 1000000000u, text));
+    else
+        plx_cli_progress("%s %s: round %u of %u", what->bench, what->name, round + 1, rounds);
+}
+
 static int run_rounds(struct plx_bench *bench, const struct plx_bench_case *what,
                       struct plx_bench_track *tracks, struct plx_bench_track **order,
                       uint32_t count)
@@ -439,8 +455,7 @@ static int run_rounds(struct plx_bench *bench, const struct plx_bench_case *what
     for (uint32_t round = 0; rc == 0 && !plx_bench_stopping() && has_work(tracks, count) &&
                              !is_enough(bench, what, tracks, count, round, start_ns);
          round++) {
-        plx_cli_progress("%s %s: round %u of %u", what->bench, what->name, round + 1,
-                         usual_rounds(bench, what));
+        show_progress(bench, what, round, start_ns);
         struct plx_diag diag;
         /* Always of the same core, as cores may differ. */
         rc = plx_bench_pair_place(bench, tracks[0].cpu_a, -1, &diag);
