@@ -17,6 +17,9 @@
 #define PLX__JOURNAL_BLOCK         ((uint64_t)PLX_PAGE)
 #define PLX__JOURNAL_DATA          1u /* kind of a record */
 #define PLX__JOURNAL_NO_SLOT       PLX_JOURNAL_SEGMENTS_MAX
+/* No journal counts so far; what a file says beyond would wrap when it is counted on. */
+#define PLX__JOURNAL_COUNT_MAX (UINT64_MAX / 2)
+#define PLX__JOURNAL_EPOCH_MAX (UINT32_MAX - 1)
 
 PLX_STATIC_ASSERT(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format is little-endian");
 

@@ -324,6 +324,12 @@ static void slot_read(struct plx_journal *journal, int64_t result)
         return;
     }
     if (is_whole && header->version == PLX__JOURNAL_VERSION) {
+        if (header->number > PLX__JOURNAL_COUNT_MAX) {
+            plx__journal_blame_file(journal, -EBADMSG, name, "number %llu, which none reaches",
+                                    (unsigned long long)header->number);
+            plx__journal_shut(journal, -EBADMSG);
+            return;
+        }
         slot->number = header->number;
         slot->is_filled = plx_file_size(&slot->file) == journal->segment_bytes &&
                           header->segment_bytes == journal->segment_bytes;
@@ -378,6 +384,18 @@ static bool is_segment_size(uint64_t bytes)
            bytes <= PLX_JOURNAL_SEGMENT_MAX;
 }
 
+/* The first of what it counts that no journal reaches; NULL if there is none. */
+static const char *beyond_reach(const struct plx__journal_control *control)
+{
+    if (control->oldest > PLX__JOURNAL_COUNT_MAX)
+        return "oldest segment";
+    if (control->oldest_sequence > PLX__JOURNAL_COUNT_MAX)
+        return "oldest sequence";
+    if (control->count > PLX__JOURNAL_COUNT_MAX)
+        return "count of writes";
+    return control->epoch > PLX__JOURNAL_EPOCH_MAX ? "epoch" : NULL;
+}
+
 static uint32_t record_max(uint64_t segment_bytes, uint32_t buffer_bytes)
 {
     uint64_t bytes = segment_bytes < buffer_bytes ? segment_bytes : buffer_bytes;
@@ -399,6 +417,12 @@ static int take_control(struct plx_journal *journal, const struct plx__journal_c
     }
     if (!is_segment_size(control->segment_bytes) || control->oldest == 0) {
         plx__journal_blame_file(journal, -EBADMSG, "control", "whole, and makes no sense");
+        return -EBADMSG;
+    }
+    const char *beyond = beyond_reach(control);
+    if (beyond != NULL) {
+        plx__journal_blame_file(journal, -EBADMSG, "control", "%s: a number that none reaches",
+                                beyond);
         return -EBADMSG;
     }
     uint32_t fits = record_max(control->segment_bytes, journal->opts.buffer_bytes);

@@ -112,6 +112,12 @@ static bool is_next(const struct plx_journal *journal, const struct plx__journal
 static int take(struct plx_journal *journal, const struct plx__journal_record *record, uint64_t at)
 {
     struct plx__journal_scan *scan = &journal->scan;
+    if (record->epoch > PLX__JOURNAL_EPOCH_MAX) {
+        plx__journal_blame(journal, -EBADMSG, scan->number,
+                           "offset %llu: epoch %u, which none reaches", (unsigned long long)at,
+                           record->epoch);
+        return -EBADMSG;
+    }
     if (record->sequence > journal->forgotten) {
         journal->stats.recovered++;
         int rc = journal->opts.on_record == NULL

@@ -348,6 +348,88 @@ static void make_forgetful(struct plx__journal_control *control)
     control->forgotten = 100;
 }
 
+static void make_last_segment(struct plx__journal_control *control)
+{
+    control->oldest = UINT64_MAX;
+}
+
+static void make_last_sequence(struct plx__journal_control *control)
+{
+    control->oldest_sequence = UINT64_MAX;
+}
+
+static void make_last_count(struct plx__journal_control *control)
+{
+    control->count = UINT64_MAX;
+}
+
+static void make_last_epoch(struct plx__journal_control *control)
+{
+    control->epoch = UINT32_MAX;
+}
+
+static void control_that_would_wrap_is_refused(void **state)
+{
+    struct log *log = begin(state, (const unsigned[]){5, 0});
+    static const struct {
+        void (*change)(struct plx__journal_control *);
+        const char *text;
+    } cases[] = {
+        {make_last_segment, "oldest segment"},
+        {make_last_sequence, "oldest sequence"},
+        {make_last_count, "count of writes"},
+        {make_last_epoch, "epoch"},
+    };
+    log_path(log, "control", path, sizeof(path));
+    uint8_t pages[2 * PAGE];
+    peek(path, 0, pages, sizeof(pages));
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        change_control(0, cases[i].change);
+        change_control(PAGE, cases[i].change);
+        expect_damage(log, "control", cases[i].text);
+        poke(path, 0, pages, sizeof(pages));
+    }
+    log_expect(log, 1, 5);
+    assert_int_equal(log_close(log), 0);
+}
+
+static void segment_number_that_would_wrap_is_refused(void **state)
+{
+    struct log *log = begin(state, (const unsigned[]){5, 0});
+    uint8_t before[PAGE];
+    union {
+        struct plx__journal_header header;
+        uint8_t bytes[PAGE];
+    } page;
+    slot_path(log, 1);
+    peek(path, 0, before, sizeof(before));
+    memcpy(&page, before, sizeof(page));
+    page.header.number = UINT64_MAX;
+    plx__journal_seal_header(&page.header);
+    poke(path, 0, &page, sizeof(page));
+    expect_damage(log, "segment-01", "number 18446744073709551615");
+    poke(path, 0, before, sizeof(before));
+    log_expect(log, 1, 5);
+    assert_int_equal(log_close(log), 0);
+}
+
+static void record_of_an_epoch_that_would_wrap_is_refused(void **state)
+{
+    struct log *log = begin(state, (const unsigned[]){1, 0});
+    union {
+        struct plx__journal_record record;
+        uint8_t bytes[PAGE];
+    } page;
+    peek(path, PAGE, &page, sizeof(page));
+    assert_true(page.record.len <= PAGE - sizeof(page.record));
+    page.record.epoch = UINT32_MAX;
+    page.record.crc =
+        plx__journal_record_crc(plx__journal_seed(log->opts.id, 1), &page, page.record.len);
+    poke(path, PAGE, &page, sizeof(page));
+    expect_damage(log, "segment 1", "epoch 4294967295");
+    assert_int_equal(log->recovered, 0);
+}
+
 static void control_of_another_kind_is_refused(void **state)
 {
     struct log *log = begin(state, (const unsigned[]){5, 0});
@@ -429,6 +511,9 @@ int main(void)
         BENCH_CASE(used_again_segment_shows_nothing_of_before),
         BENCH_CASE(one_control_page_is_enough),
         BENCH_CASE(lost_control_is_an_error_unless_there_is_nothing),
+        BENCH_CASE(control_that_would_wrap_is_refused),
+        BENCH_CASE(segment_number_that_would_wrap_is_refused),
+        BENCH_CASE(record_of_an_epoch_that_would_wrap_is_refused),
         BENCH_CASE(control_of_another_kind_is_refused),
         BENCH_CASE(segment_of_another_journal_is_refused),
         BENCH_CASE(half_made_journal_is_made_anew),
