@@ -155,7 +155,11 @@ static inline void plx__op_prepare(struct plx_op *op, enum plx_op_code code, int
     op->state = PLX_OP_IDLE;
 }
 
-/* Goes through the backend and back; result 0. For measuring, and for waking a ring. */
+/*
+ * Goes through the backend and back; result 0. For measuring, and for waking a ring. Ownership: it
+ * has no buffer; the op is the backend's until its event. Cancel: changes nothing as a rule, since
+ * it waits for nothing: 0, or -ECANCELED if it had not begun.
+ */
 static inline void plx_op_nop(struct plx_op *op, plx_op_fn fn, void *ctx)
 {
     plx__op_prepare(op, PLX_OP_NOP, -1, fn, ctx);

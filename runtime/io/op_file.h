@@ -62,6 +62,9 @@ static inline void plx_op_write(struct plx_op *op, int fd, const void *data, uin
  * As plx_op_read and plx_op_write with a buffer that must be in the reactor's arena and in one
  * PLX_POOL_CHUNK_BYTES of it, on every backend: the submit refuses another with -EFAULT. With
  * PLX_CAP_FIXED_BUFFERS it goes as a fixed one; without, as any other, which the capability tells.
+ * Ownership: the buffer is the kernel's until the terminal event, to write into or to read from; a
+ * block of the pool is not released before. Cancel: -ECANCELED only if the transfer had not begun:
+ * then nothing was read or written; one that had gives its result.
  */
 static inline void plx_op_read_fixed(struct plx_op *op, int fd, void *buf, uint32_t len,
                                      uint64_t offset, plx_op_fn fn, void *ctx)
@@ -79,9 +82,11 @@ static inline void plx_op_write_fixed(struct plx_op *op, int fd, const void *dat
 
 /*
  * Reads into, or writes from, `count` (up to PLX_IOV_MAX) parts, in their order; else as
- * plx_op_read and plx_op_write. Ownership: `iov` and what it names are borrowed until the terminal
- * event. Cost: copies the vector in the kernel; no fixed buffers. Errors in the event: of
- * preadv(2), -EINVAL too many parts. Source: io_uring_prep_readv(3).
+ * plx_op_read and plx_op_write. Ownership: `iov` itself, and each part that it names, are borrowed
+ * until the terminal event: not changed, and by a read's parts not looked at either. Cancel:
+ * -ECANCELED only if it had not begun: then no part was read into or written from; one that had
+ * gives the bytes of all parts together. Cost: copies the vector in the kernel; no fixed buffers.
+ * Errors in the event: of preadv(2), -EINVAL too many parts. Source: io_uring_prep_readv(3).
  */
 #define PLX_IOV_MAX 1024u
 

@@ -21,6 +21,9 @@
  * then; it returns only when what it waited for is over. A refused wait begins nothing and answers
  * -ECANCELED, behind one yield, so that a task that does not listen takes no turn as a whole.
  *
+ * There is no isolation of a task's faults: one ends the process, as everywhere, and all that is
+ * told apart is an overflow of its stack, which is named first.
+ *
  * When a reactor stops, its tasks are cancelled. Ops are refused then (-ESHUTDOWN), but for closes;
  * shielded sections go on for all else. A task that has not ended by the deadline of the stop is
  * named there, and given up: its stack is never used again.
@@ -87,7 +90,11 @@ PLX_API PLX_MUST_CHECK int plx_task_spawn(struct plx_reactor *reactor,
  */
 PLX_API PLX_MUST_CHECK int plx_task_join(struct plx_task *task, int64_t *result);
 
-/* The same without waiting, from anywhere on the thread: -EAGAIN while the task has not ended. */
+/*
+ * The same without waiting, from anywhere on the thread: -EAGAIN while the task has not ended. A
+ * third party's call may take the result from a joiner that is woken and has not run yet, and
+ * releases the task under it: leave a task that somebody joins to its joiner.
+ */
 PLX_API PLX_MUST_CHECK int plx_task_try_join(struct plx_task *task, int64_t *result);
 
 /*
