@@ -331,5 +331,7 @@ int main(void)
         WORLD_CASE(zero_copy_send_cancelled_between_its_events_releases_once),
         WORLD_CASE(fallocate_cancelled_under_way_is_done_or_cancelled),
     };
+    /* Not in the simulated world: the cases drive real peers by plain calls. The simulator's own
+     * workloads, and test_ops, test_op_ends and test_timed, cover it there. */
     return run_kernel_modes(cases, sizeof(cases) / sizeof(*cases));
 }

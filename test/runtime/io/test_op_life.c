@@ -597,5 +597,7 @@ int main(void)
         KINDS_CASE(deadline_racing_with_completion_leaves_one_end),
         KINDS_CASE(stopped_with_one_of_each_kind_in_flight_ends_each_once),
     };
+    /* Not in the simulated world: the cases drive real peers by plain calls. The simulator's own
+     * workloads, and test_ops, test_op_ends and test_timed, cover it there. */
     return run_kernel_modes(cases, sizeof(cases) / sizeof(*cases));
 }

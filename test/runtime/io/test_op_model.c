@@ -565,5 +565,7 @@ int main(void)
         WORLD_CASE_SMALL(any_sequence_ends_each_op_once),
         WORLD_CASE_SMALL(any_sequence_cut_off_by_the_reactors_end_ends_each_op_once),
     };
+    /* Not in the simulated world: the cases drive real peers by plain calls. The simulator's own
+     * workloads, and test_ops, test_op_ends and test_timed, cover it there. */
     return run_kernel_modes(cases, sizeof(cases) / sizeof(*cases));
 }
