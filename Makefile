@@ -58,6 +58,12 @@ HAVE_PEERS  := $(foreach p,$(PEERS),$(shell pkg-config --exists $(p) && echo $(p
 peer_define  = -DPLX_BENCH_$(shell echo $(1) | tr a-z- A-Z_)
 PEER_CFLAGS := $(foreach p,$(HAVE_PEERS),$(call peer_define,$(p)) $(shell pkg-config --cflags $(p)))
 PEER_LIBS   := $(foreach p,$(HAVE_PEERS),$(shell pkg-config --libs $(p)))
+# Boost has no .pc; of Boost.Context two functions of C are linked.
+BOOST_CONTEXT := $(filter /%,$(shell $(CC) -print-file-name=libboost_context.a))
+ifneq ($(BOOST_CONTEXT),)
+PEER_CFLAGS += $(call peer_define,boost_context)
+PEER_LIBS   += $(BOOST_CONTEXT)
+endif
 # Of DPDK one library and its headers: neither all that libdpdk.pc requires, nor its flags for
 # everything.
 RTE_LIBDIR  := $(shell pkg-config --variable=libdir libdpdk-libs 2>/dev/null)
