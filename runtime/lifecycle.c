@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/phase_internal.h"
 #include "runtime/runtime_internal.h"
 
 /* Turns between two attempts to cancel what is still in flight. */
@@ -66,9 +67,8 @@ static bool peers_drain(const struct plx_runtime *rt)
     for (uint32_t i = 0; i < rt->count; i++) {
         if (plx_load_acquire(&rt->slots[i].life) != PLX__SLOT_RUNNING)
             continue;
-        /* Acquire: the posts that a peer sent before it said so are seen by the look that follows.
-         */
-        if (plx_load_acquire(&rt->slots[i].reached) < PLX__REACHED_DRAINING)
+        /* The posts that a peer sent before it said so are seen by the look that follows. */
+        if (plx__phase_reached(&rt->slots[i].reached) < PLX__REACHED_DRAINING)
             return false;
     }
     return true;
@@ -118,19 +118,19 @@ static void drain(struct plx_reactor *r, struct plx__slot *slot)
         return;
     if (posts_arrived(r, slot)) {
         r->io->drained = true;
-        plx_store_release(&slot->reached, PLX__REACHED_DRAINED);
+        plx__phase_reach(&slot->reached, PLX__REACHED_DRAINED);
     }
 }
 
 void plx__runtime_follow(struct plx_reactor *r)
 {
     struct plx__slot *slot = &r->runtime->slots[r->mesh.index];
-    uint32_t phase = plx_load_acquire(r->phase);
+    uint32_t phase = plx__phase_of(r->phase);
     if (phase >= PLX__STOP_ADMITTING && r->followed < PLX__STOP_ADMITTING) {
         plx__reactor_tell_stoppers(r, PLX__STOP_ADMITTING);
         r->mesh.refuses_calls = true;
         r->followed = PLX__STOP_ADMITTING;
-        plx_store_release(&slot->reached, PLX__REACHED_ADMITTING);
+        plx__phase_reach(&slot->reached, PLX__REACHED_ADMITTING);
     }
     if (phase >= PLX__STOP_DRAINING && r->followed < PLX__STOP_DRAINING) {
         plx__reactor_tell_stoppers(r, PLX__STOP_DRAINING);
@@ -138,9 +138,11 @@ void plx__runtime_follow(struct plx_reactor *r)
         r->mesh.closed = true;
         plx__remote_cancel_all(r);
         r->followed = PLX__STOP_DRAINING;
-        plx_store_release(&slot->reached, PLX__REACHED_DRAINING);
+        plx__phase_reach(&slot->reached, PLX__REACHED_DRAINING);
     }
-    if (r->followed == PLX__STOP_DRAINING && slot->reached != PLX__REACHED_DRAINED)
+    /* Relaxed: the owner's own. */
+    if (r->followed == PLX__STOP_DRAINING &&
+        plx_load_relaxed(&slot->reached) != PLX__REACHED_DRAINED)
         drain(r, slot);
 }
 
@@ -170,9 +172,8 @@ static void turn_until_teardown(struct plx_runtime *rt, struct plx_reactor *r)
 {
     /* Opening, and waiting for the others, was no turn. */
     r->turn_ticks = plx_ticks();
-    /* Acquire: pairs with the release in walk_phases, behind which all have drained: what they had
-     * sent home is in the rings by then. */
-    while (plx_load_acquire(&rt->phase) < PLX__STOP_TEARDOWN) {
+    /* Behind the last phase all have drained: what they had sent home is in the rings by then. */
+    while (plx__phase_of(&rt->phase) < PLX__STOP_TEARDOWN) {
         if (plx_reactor_poll(r) == 0)
             plx_reactor_idle(r);
     }
@@ -213,8 +214,8 @@ static void *thread_main(void *argument)
 {
     struct plx__slot *slot = argument;
     live(slot);
-    /* Release: pairs with gather_threads' acquire. Only the thread's own end follows. */
-    plx_store_release(&slot->left, 1);
+    /* Relaxed: the join orders all that came before. Only the thread's own end follows. */
+    plx_store_relaxed(&slot->left, 1);
     return NULL;
 }
 
@@ -393,7 +394,7 @@ static int64_t find_behind(const struct plx_runtime *rt, uint32_t reached)
 {
     for (uint32_t i = 0; i < rt->count; i++) {
         uint32_t life = plx_load_acquire(&rt->slots[i].life);
-        if (life == PLX__SLOT_RUNNING && plx_load_acquire(&rt->slots[i].reached) < reached)
+        if (life == PLX__SLOT_RUNNING && plx__phase_reached(&rt->slots[i].reached) < reached)
             return i;
     }
     return -1;
@@ -405,7 +406,7 @@ static int64_t find_culprit(const struct plx_runtime *rt, uint32_t reached)
     for (uint32_t i = 0; i < rt->count; i++) {
         const struct plx__slot *slot = &rt->slots[i];
         if (plx_load_acquire(&slot->life) == PLX__SLOT_RUNNING &&
-            plx_load_acquire(&slot->reached) < reached && plx_load_relaxed(&slot->awaits) == 0)
+            plx__phase_reached(&slot->reached) < reached && plx_load_relaxed(&slot->awaits) == 0)
             return i;
     }
     return find_behind(rt, reached);
@@ -435,7 +436,7 @@ static int64_t give_up(struct plx_runtime *rt, uint32_t reached)
 
 static void set_phase(struct plx_runtime *rt, enum plx__stop_phase phase)
 {
-    plx_store_release(&rt->phase, phase);
+    plx__phase_set(&rt->phase, phase);
     plx__runtime_rouse(rt);
 }
 
@@ -450,7 +451,7 @@ static bool give_up_debtors(struct plx_runtime *rt)
         struct plx__slot *slot = &rt->slots[i];
         if (plx_load_acquire(&slot->life) != PLX__SLOT_RUNNING ||
             plx_load_relaxed(&slot->owes) == 0 ||
-            plx_load_acquire(&slot->reached) >= PLX__REACHED_DRAINED)
+            plx__phase_reached(&slot->reached) >= PLX__REACHED_DRAINED)
             continue;
         plx__slot_end(slot, PLX__SLOT_LEAKED);
         any = true;
@@ -490,10 +491,10 @@ static int64_t gather_threads(struct plx_runtime *rt, uint64_t until_ns)
         struct plx__slot *slot = &rt->slots[i];
         if (!slot->has_thread)
             continue;
-        while (plx_load_acquire(&slot->left) == 0 && monotonic_ns() < until_ns)
+        while (plx_load_relaxed(&slot->left) == 0 && monotonic_ns() < until_ns)
             nap();
         slot->has_thread = false;
-        if (plx_load_acquire(&slot->left) != 0) {
+        if (plx_load_relaxed(&slot->left) != 0) {
             pthread_join(slot->thread, NULL);
             plx__stack_fini(&slot->stack);
         } else {

@@ -181,7 +181,8 @@ static int take_place(struct plx_runtime *rt, struct plx_port **out, struct plx_
 int plx_port_create(struct plx_runtime *rt, struct plx_port **out, struct plx_diag *diag)
 {
     *out = NULL;
-    if (plx_load_acquire(&rt->phase) != PLX__STOP_NONE)
+    /* Relaxed: nothing is read on the strength of it. */
+    if (plx_load_relaxed(&rt->phase) != PLX__STOP_NONE)
         return plx_diag_set(diag, -ESHUTDOWN, "runtime", "it is stopping, or was stopped");
     pthread_mutex_lock(&rt->lock);
     int rc = take_place(rt, out, diag);

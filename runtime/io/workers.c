@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "runtime/io/box_internal.h"
+#include "runtime/io/users_internal.h"
 
 /* Looks for a job before a worker sleeps: some microseconds, less than waking it takes. */
 #define LOOKS       256u
@@ -116,8 +117,7 @@ int32_t plx__workers_do(const struct plx_op *op)
  * become another's while a lost worker may write to it. */
 static void leave(struct plx__workers *workers)
 {
-    /* Acquire and release: what the others did there comes before the free. */
-    if (plx_fetch_add_acq_rel(&workers->users, UINT32_MAX) != 1)
+    if (!plx__users_leave(&workers->users))
         return;
     (void)close(workers->event_fd);
     free(workers);
@@ -403,8 +403,7 @@ static int make_threads(struct plx__workers *workers, const struct plx__io_confi
     enum nearness nearness = choose_cpus(config, &cpus);
     for (uint32_t i = 0; i < config->settings->file_workers; i++) {
         workers->worker[i].looks = nearness < NEAR_REACTOR ? LOOKS : 0;
-        /* Relaxed: making a thread orders it after this. */
-        (void)plx_fetch_add_relaxed(&workers->users, 1);
+        plx__users_enter(&workers->users);
         int rc = make_thread(workers, i, &cpus);
         if (rc == -EINVAL && CPU_COUNT(&cpus) != 0) {
             /* The system has taken these CPUs away since it was looked at. */
@@ -414,7 +413,7 @@ static int make_threads(struct plx__workers *workers, const struct plx__io_confi
             rc = make_thread(workers, i, &cpus);
         }
         if (rc != 0) {
-            (void)plx_fetch_add_relaxed(&workers->users, UINT32_MAX);
+            plx__users_take_back(&workers->users);
             return rc;
         }
         workers->idle |= (uint64_t)1 << i;
