@@ -37,8 +37,7 @@ static int connect_to(struct plx_port *port, uint32_t to)
     peer->road.ring = peer->request;
     peer->road.news = plx__news_byte(mesh->news, producer);
     peer->road.wake = plx__runtime_wake_of(slot);
-    /* Release: pairs with the acquire in plx__mesh_take_from; the ring is initialised. */
-    plx_store_release(&mesh->in[producer], peer->request);
+    plx__entry_publish(&mesh->in[producer], peer->request);
     plx_store_relaxed(&mesh->ports, 1); /* relaxed: a hint that there is something to look at */
     return 0;
 }

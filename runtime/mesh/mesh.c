@@ -51,8 +51,7 @@ int plx__mesh_open(struct plx__mesh *mesh, struct plx_arena *arena, uint32_t slo
 uint32_t plx__mesh_take_from(struct plx__mesh *mesh, struct plx_reactor *here, uint32_t producer,
                              uint32_t max)
 {
-    /* Acquire: pairs with the release by which a port publishes its ring; initialised. */
-    struct plx_cells *ring = plx_load_acquire(&mesh->in[producer]);
+    struct plx_cells *ring = plx__entry_ring(&mesh->in[producer]);
     if (ring == NULL)
         return 0;
     uint32_t taken = 0;
@@ -147,7 +146,7 @@ uint32_t plx__mesh_take(struct plx__mesh *mesh, struct plx_reactor *here)
 bool plx__mesh_pending(const struct plx__mesh *mesh)
 {
     for (uint32_t i = 0; i < mesh->producers; i++) {
-        struct plx_cells *ring = plx_load_acquire(&mesh->in[i]); /* acquire: as in taking */
+        struct plx_cells *ring = plx__entry_ring(&mesh->in[i]);
         if (ring != NULL && plx_cells_peek(ring) != NULL)
             return true;
     }
@@ -159,7 +158,7 @@ void plx__mesh_finish(struct plx__mesh *mesh, struct plx_reactor *here, plx_post
     mesh->refuses_calls = true;
     mesh->closed = true;
     for (uint32_t i = 0; i < mesh->producers; i++) {
-        struct plx_cells *ring = plx_load_acquire(&mesh->in[i]); /* acquire: as in taking */
+        struct plx_cells *ring = plx__entry_ring(&mesh->in[i]);
         if (ring == NULL)
             continue;
         mesh->taking = i;

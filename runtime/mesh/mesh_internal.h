@@ -17,6 +17,7 @@
 #include "runtime/io/wake_internal.h"
 #include "runtime/mesh/cells.h"
 #include "runtime/mesh/end_internal.h"
+#include "runtime/mesh/entry_internal.h"
 #include "runtime/mesh/mesh.h"
 #include "runtime/mesh/news_internal.h"
 

@@ -32,7 +32,8 @@
 #define plx_load_relaxed(p)     WM_LOAD(p, WM_RELAXED)
 #define plx_load_acquire(p)     WM_LOAD(p, WM_ACQUIRE)
 #define plx_store_relaxed(p, v) wm_store((p), sizeof(*(p)), (v), WM_RELAXED, __LINE__)
-#define plx_store_release(p, v) wm_store((p), sizeof(*(p)), (v), WM_RELEASE, __LINE__)
+/* The cast: pointers are stored too. */
+#define plx_store_release(p, v) wm_store((p), sizeof(*(p)), (uint64_t)(v), WM_RELEASE, __LINE__)
 #define WM_RMW(what, p, v, order)                                                                  \
     ((__typeof__(*(p)))wm_##what((p), sizeof(*(p)), (v), (order), __LINE__))
 #define plx_exchange_relaxed(p, v)  WM_RMW(exchange, p, v, WM_RELAXED)
