@@ -155,7 +155,7 @@ static void few_rounds_and_no_figures_are_no_verdict(void **state)
 {
     (void)state;
     write_pair(100, 200, 4, "lower");
-    compare("--fail-above 5%", 0, "1 without enough rounds or figures", NULL);
+    compare("--fail-above 5%", 0, "1 without enough quiet rounds or figures", NULL);
     json_t *a = plx_rows_document();
     json_t *b = plx_rows_document();
     plx_rows_add(a, "rtt", "pollux", 100, 16, "lower", 1);
@@ -164,6 +164,26 @@ static void few_rounds_and_no_figures_are_no_verdict(void **state)
     plx_rows_write(a, a_path);
     plx_rows_write(b, b_path);
     compare("--fail-above 5%", 0, "unknown", NULL);
+}
+
+static void core_that_was_slower_excuses_as_much(void **state)
+{
+    (void)state;
+    json_t *a = plx_rows_document();
+    json_t *b = plx_rows_document();
+    json_object_set_new(plx_rows_add(a, "rtt", "pollux", 100, 16, "lower", 1), "core_ns",
+                        json_real(0.25));
+    json_t *row = plx_rows_add(b, "rtt", "pollux", 110, 16, "lower", 2);
+    json_object_set_new(row, "core_ns", json_real(0.28));
+    plx_rows_write(a, a_path);
+    plx_rows_write(json_deep_copy(b), b_path);
+    compare("--fail-above 5%", 0, "12.0 %", NULL);
+    json_object_set_new(row, "core_ns", json_real(0.25));
+    plx_rows_write(json_deep_copy(b), b_path);
+    compare("--fail-above 5%", 1, "1 significantly worse", NULL);
+    json_object_set_new(row, "busy", json_true());
+    plx_rows_write(b, b_path);
+    compare("--fail-above 5%", 0, "1 without enough quiet rounds", NULL);
 }
 
 static void rows_of_one_file_are_listed(void **state)
@@ -316,7 +336,7 @@ static void baseline_is_read_before_and_compared_after(void **state)
              a_path);
     plx_run_line(&run, line);
     /* On a busy machine all slices may be discarded. */
-    bool few = strstr(run.out, "1 without enough rounds") != NULL;
+    bool few = strstr(run.out, "1 without enough quiet rounds") != NULL;
     plx_run_expect(&run, few ? run.status : 1, few ? "this run" : "1 significantly worse", NULL);
     plx_run_line(&run, "pollux bench uring --fail-above 5%");
     plx_run_expect(&run, 2, NULL, "--fail-above needs --baseline");
@@ -332,6 +352,7 @@ int main(void)
         cmocka_unit_test(run_that_drifted_hides_what_it_drifted_by),
         cmocka_unit_test(peers_that_moved_alike_excuse_a_row),
         cmocka_unit_test(few_rounds_and_no_figures_are_no_verdict),
+        cmocka_unit_test(core_that_was_slower_excuses_as_much),
         cmocka_unit_test(rows_of_one_file_are_listed),
         cmocka_unit_test(rows_of_one_subject_are_told_apart_by_their_cores),
         cmocka_unit_test(other_host_and_settings_are_warned_of),

@@ -51,6 +51,18 @@ static void bound(struct plx_compare_change *change, const json_t *a, const json
     change->high = plx_bench_number(above, "ci_high") / plx_bench_number(below, "ci_low");
 }
 
+/* What is known of the machine's doing: how far the two runs, and the core, moved meanwhile. */
+static double noise_of(const json_t *a, const json_t *b, double drift_a, double drift_b)
+{
+    double core = plx_bench_number(b, "core_ns") / plx_bench_number(a, "core_ns");
+    const double parts[] = {drift_a, drift_b, plx_bench_number(a, "core_drift"),
+                            plx_bench_number(b, "core_drift"), core > 1 ? core - 1 : 1 / core - 1};
+    double noise = PLX_COMPARE_NOISE;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        noise = fmax(noise, parts[i]); /* of NAN and a number the number */
+    return noise;
+}
+
 static enum plx_compare_verdict judge(const struct plx_compare_change *change, double peers)
 {
     bool overlap = change->low <= 1 && change->high >= 1; /* false where they are not known */
@@ -78,10 +90,12 @@ struct plx_compare_change plx_compare_rows(const json_t *a, const json_t *b, dou
     double *b_rounds = rounds_of(b, &b_count);
     if (isfinite(change.slowdown)) {
         bound(&change, a, b);
-        change.noise = fmax(change.noise, plx_bench_drift(a_rounds, a_count));
-        change.noise = fmax(change.noise, plx_bench_drift(b_rounds, b_count));
+        change.noise =
+            noise_of(a, b, plx_bench_drift(a_rounds, a_count), plx_bench_drift(b_rounds, b_count));
         change.probability = plx_bench_same_probability(a_rounds, a_count, b_rounds, b_count);
-        if (a_count >= PLX_COMPARE_ROUNDS_MIN && b_count >= PLX_COMPARE_ROUNDS_MIN)
+        bool busy =
+            json_is_true(json_object_get(a, "busy")) || json_is_true(json_object_get(b, "busy"));
+        if (!busy && a_count >= PLX_COMPARE_ROUNDS_MIN && b_count >= PLX_COMPARE_ROUNDS_MIN)
             change.verdict = judge(&change, peers);
     }
     free(a_rounds);
@@ -354,12 +368,13 @@ static void print_sums(const struct comparison *comparison, const struct plx_com
         all += verdicts[i];
     fprintf(out,
             "\n%zu rows in both: %zu significantly worse, %zu significantly better, %zu not "
-            "different, %zu\nmoved like their peers, %zu without enough rounds or figures\n",
+            "different, %zu\nmoved like their peers, %zu without enough quiet rounds or figures\n",
             all, verdicts[PLX_COMPARE_SLOWER], verdicts[PLX_COMPARE_FASTER],
             verdicts[PLX_COMPARE_SAME], verdicts[PLX_COMPARE_MOVED], verdicts[PLX_COMPARE_UNKNOWN]);
     if (opts->fail_above >= 0)
-        fprintf(out, "%s: rows of %s worse by more than %g %%\n",
-                comparison->fails ? "failed" : "passed, no", opts->subject, 100 * opts->fail_above);
+        fprintf(out, "%s %s became worse by more than %g %%\n",
+                comparison->fails ? "failed: rows of" : "passed: no row of", opts->subject,
+                100 * opts->fail_above);
 }
 
 /* --- what may not be compared ---------------------------------------------------------------- */

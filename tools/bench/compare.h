@@ -3,11 +3,12 @@
  * Two runs, row by row.
  *
  * A difference is *significant* if all of this holds:
- *   - both rows have at least 5 round medians, and Mann and Whitney's test finds less than one
- *     chance in a hundred that they are of one kind;
+ *   - both rows have at least 5 round medians, of slices in which no other programs ran, and Mann
+ *     and Whitney's test finds less than one chance in a hundred that they are of one kind;
  *   - the intervals of the two medians, where rows have them, do not overlap;
- *   - it is greater than the *noise*: what the medians of the quarters of either run differ by, and
- *     at least PLX_COMPARE_NOISE. Rounds of one run follow each other within seconds, so that the
+ *   - it is greater than the *noise*: what the medians of the quarters of either run differ by, how
+ *     far the speed of the core moved in either or from one to the other, and at least
+ *     PLX_COMPARE_NOISE. Rounds of one run follow each other within seconds, so that the
  *     first two say nothing about what a machine does from one minute to the next;
  *   - it is greater than that noise also when what the peers of the same case moved by, which were
  *     measured in between and whose code is the same, is taken off it.

@@ -69,6 +69,10 @@ json_t *plx_bench_row_json(const struct plx_bench_row *row)
         json_array_append_new(rounds, json_real(row->rounds.p50[i]));
     json_object_set_new(object, "round_p50", rounds);
     json_object_set_new(object, "percentiles", percentiles_json(row));
+    json_object_set_new(object, "busy", json_boolean(row->busy));
+    json_object_set_new(object, "core_ns",
+                        row->core_ns > 0 ? json_real(row->core_ns) : json_null());
+    json_object_set_new(object, "core_drift", json_real(row->core_drift));
     if (row->relation != NULL)
         json_object_set_new(object, "relation", json_string(row->relation));
     return object;

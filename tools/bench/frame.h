@@ -75,6 +75,7 @@ struct plx_bench_row {
     double scale;                     /* of what was recorded: what it is in `unit` */
     double overhead_ns;               /* of the clock's reading, taken off each sample */
     const char *relation;             /* of two cores: "smt", "l3", "node", "cross"; else NULL */
+    double core_ns;    /* how long the core took for an addition meanwhile; 0: not measured */
     double core_drift; /* how far the core's speed moved meanwhile, as a part of it */
     bool drifted;      /* further than figures can be trusted */
     bool unsure;       /* the precision that was asked for was not reached in time */

@@ -484,8 +484,10 @@ static int measure(struct plx_bench *bench, const struct plx_bench_case *what,
     }
     uint32_t first = bench->speed_count;
     int rc = run_rounds(bench, what, tracks, order, count);
-    if (rc == 0 && bench->speed_count != first)
+    if (rc == 0 && bench->speed_count != first) {
         facts->drift = plx_bench_drift(bench->speeds + first, bench->speed_count - first);
+        facts->core_ns = plx_bench_median(bench->speeds + first, bench->speed_count - first);
+    }
     struct plx_diag diag;
     int placed = plx_bench_pair_place(bench, bench->cpu_a, bench->cpu_b, &diag);
     return rc != 0 ? rc : placed;
