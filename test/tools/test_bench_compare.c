@@ -181,6 +181,7 @@ static void core_that_was_slower_excuses_as_much(void **state)
     json_object_set_new(row, "core_ns", json_real(0.25));
     plx_rows_write(json_deep_copy(b), b_path);
     compare("--fail-above 5%", 1, "1 significantly worse", NULL);
+    json_object_set_new(row, "line_ns", json_real(300));
     json_object_set_new(row, "busy", json_true());
     plx_rows_write(b, b_path);
     compare("--fail-above 5%", 0, "1 without enough quiet rounds", NULL);

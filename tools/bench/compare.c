@@ -51,12 +51,25 @@ static void bound(struct plx_compare_change *change, const json_t *a, const json
     change->high = plx_bench_number(above, "ci_high") / plx_bench_number(below, "ci_low");
 }
 
-/* What is known of the machine's doing: how far the two runs, and the core, moved meanwhile. */
+/* By which part a figure of the machine differs. NAN: it is not known of both. */
+static double moved(const json_t *a, const json_t *b, const char *key)
+{
+    double ratio = plx_bench_number(b, key) / plx_bench_number(a, key);
+    return ratio > 1 ? ratio - 1 : 1 / ratio - 1;
+}
+
+/*
+ * What is known of the machine's doing: how far the two runs, the speed of the core and the way
+ * between two cores moved meanwhile.
+ */
 static double noise_of(const json_t *a, const json_t *b, double drift_a, double drift_b)
 {
-    double core = plx_bench_number(b, "core_ns") / plx_bench_number(a, "core_ns");
-    const double parts[] = {drift_a, drift_b, plx_bench_number(a, "core_drift"),
-                            plx_bench_number(b, "core_drift"), core > 1 ? core - 1 : 1 / core - 1};
+    const double parts[] = {drift_a,
+                            drift_b,
+                            plx_bench_number(a, "core_drift"),
+                            plx_bench_number(b, "core_drift"),
+                            moved(a, b, "core_ns"),
+                            moved(a, b, "line_ns")};
     double noise = PLX_COMPARE_NOISE;
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
         noise = fmax(noise, parts[i]); /* of NAN and a number the number */

@@ -7,7 +7,8 @@
  *     and Whitney's test finds less than one chance in a hundred that they are of one kind;
  *   - the intervals of the two medians, where rows have them, do not overlap;
  *   - it is greater than the *noise*: what the medians of the quarters of either run differ by, how
- *     far the speed of the core moved in either or from one to the other, and at least
+ *     far the speed of the core moved in either or from one to the other, and the round trip of the
+ *     guard's line, which shows that a hypervisor put the cores elsewhere; at least
  *     PLX_COMPARE_NOISE. Rounds of one run follow each other within seconds, so that the
  *     first two say nothing about what a machine does from one minute to the next;
  *   - it is greater than that noise also when what the peers of the same case moved by, which were

@@ -72,6 +72,8 @@ json_t *plx_bench_row_json(const struct plx_bench_row *row)
     json_object_set_new(object, "busy", json_boolean(row->busy));
     json_object_set_new(object, "core_ns",
                         row->core_ns > 0 ? json_real(row->core_ns) : json_null());
+    json_object_set_new(object, "line_ns",
+                        row->line_ns > 0 ? json_real(row->line_ns) : json_null());
     json_object_set_new(object, "core_drift", json_real(row->core_drift));
     if (row->relation != NULL)
         json_object_set_new(object, "relation", json_string(row->relation));

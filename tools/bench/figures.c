@@ -244,6 +244,7 @@ static int add_row(struct plx_bench *bench, const struct plx_bench_case *what,
     row->discarded += track->discarded;
     row->core_drift = fmax(row->core_drift, facts->drift);
     row->core_ns = facts->core_ns;
+    row->line_ns = facts->line_ns;
     row->drifted = row->core_drift > PLX_BENCH_DRIFT;
     row->unsure = track->unsure;
     if (lacking)

@@ -76,6 +76,7 @@ struct plx_bench_row {
     double overhead_ns;               /* of the clock's reading, taken off each sample */
     const char *relation;             /* of two cores: "smt", "l3", "node", "cross"; else NULL */
     double core_ns;    /* how long the core took for an addition meanwhile; 0: not measured */
+    double line_ns;    /* the round trip of the guard's line meanwhile; 0: not measured */
     double core_drift; /* how far the core's speed moved meanwhile, as a part of it */
     bool drifted;      /* further than figures can be trusted */
     bool unsure;       /* the precision that was asked for was not reached in time */
@@ -152,8 +153,9 @@ struct plx_bench {
     struct plx_bench_pair pair;
     struct plx_bench_line *guard_line;
     struct plx_histogram *guard_samples;
-    struct plx_bench_with *with; /* a program that takes part, by --with; NULL: none */
-    json_t *command;             /* the words of the command line */
+    struct plx_bench_rounds guard_lines; /* its round trips in this case, in ns */
+    struct plx_bench_with *with;         /* a program that takes part, by --with; NULL: none */
+    json_t *command;                     /* the words of the command line */
     time_t start_time;
     uint64_t start_ticks;
     uint64_t start_ns;

@@ -208,7 +208,12 @@ static bool guard_holds(struct plx_bench *bench)
     if (plx_histogram_count(bench->guard_samples) == 0)
         return true;
     uint64_t p50 = plx_histogram_percentile(bench->guard_samples, 50);
-    return (double)p50 / PLX_BENCH_TRIPS * plx_bench_ns_per_tick(bench) >= LINE_MIN_NS;
+    double line_ns = (double)p50 / PLX_BENCH_TRIPS * plx_bench_ns_per_tick(bench);
+    bool holds = line_ns >= LINE_MIN_NS;
+    /* Without memory there is one less to say how far apart the cores were. */
+    if (holds)
+        (void)!plx_bench_rounds_add(&bench->guard_lines, line_ns);
+    return holds;
 }
 
 /* Threads of one core by what the machine says: their line is as fast as it looks. */
@@ -488,6 +493,9 @@ static int measure(struct plx_bench *bench, const struct plx_bench_case *what,
         facts->drift = plx_bench_drift(bench->speeds + first, bench->speed_count - first);
         facts->core_ns = plx_bench_median(bench->speeds + first, bench->speed_count - first);
     }
+    if (bench->guard_lines.count != 0)
+        facts->line_ns = plx_bench_median(bench->guard_lines.p50, bench->guard_lines.count);
+    plx_bench_rounds_fini(&bench->guard_lines);
     struct plx_diag diag;
     int placed = plx_bench_pair_place(bench, bench->cpu_a, bench->cpu_b, &diag);
     return rc != 0 ? rc : placed;

@@ -43,6 +43,7 @@ struct plx_bench_round_facts {
     uint32_t group;
     double drift;
     double core_ns; /* of an addition that waits for the last one; 0: not measured */
+    double line_ns; /* of the guard's round trip; 0: there was none */
 };
 
 /*
