@@ -140,7 +140,10 @@ static void example_of_the_manual_takes_part(void **state)
     json_decref(root);
     /* From the manual: the lines of the example are what stands there. */
     FILE *page = fopen("man/pollux-bench.1", "re");
-    FILE *program = fopen("/tmp/pollux-with-example.py", "we");
+    char path[] = "/tmp/pollux-with-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    FILE *program = fdopen(fd, "w");
     assert_non_null(page);
     assert_non_null(program);
     char line[512];
@@ -162,8 +165,10 @@ static void example_of_the_manual_takes_part(void **state)
     fclose(page);
     fclose(program);
     assert_true(lines >= 5 && lines <= 15);
-    root = measure("python3 /tmp/pollux-with-example.py", "3");
-    unlink("/tmp/pollux-with-example.py");
+    char command[64];
+    snprintf(command, sizeof(command), "python3 %s", path);
+    root = measure(command, "3");
+    unlink(path);
     assert_string_equal(run.err, "");
     assert_true(number_of(find_row(root, "cancel", "dict"), "p50") > 0);
     json_decref(root);
