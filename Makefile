@@ -218,6 +218,10 @@ $(B)/test/tools/test_bench_heat: $(addprefix $(B)/obj/tools/bench/, \
                                    heat.o html_heat.o load.o matrix.o)
 $(B)/test/tools/test_bench_select: $(B)/obj/tools/bench/select.o $(B)/obj/tools/bench/interrupts.o
 
+# Its tables are printed of rows made up, by all of the command but its main.
+$(B)/test/tools/test_bench_report: $(filter-out $(B)/obj/tools/pollux.o,$(TOOL_OBJ))
+$(B)/test/tools/test_bench_report: private PKG_LIBS := $(B)/libpollux.a $(PKG_LIBS) $(PEER_LIBS)
+
 tests: $(TEST_BIN) $(EXAMPLES)
 
 $(B)/examples/%: tools/examples/%.c $(B)/libpollux.a $(STAGED) $(B)/flags

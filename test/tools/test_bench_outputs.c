@@ -86,21 +86,108 @@ static bool has_gnuplot(void)
 
 /* --- JSON and CSV ---------------------------------------------------------------------------- */
 
-static void json_is_valid_by_its_schema(void **state)
+/* Asserts that a file is valid by rows.schema.json. */
+static void validate(const char *path)
 {
-    (void)state;
-    const char *const probe[] = {"python3", "-c", "import jsonschema", NULL};
-    char path[160];
-    measure("--json", "valid.json");
-    snprintf(path, sizeof(path), "%s", in_folder("valid.json"));
-    if (!has_program(probe, "python3-jsonschema"))
-        skip();
     const char *const words[] = {"python3",    "-W", "ignore", "-m",
                                  "jsonschema", "-i", path,     "tools/bench/rows.schema.json",
                                  NULL};
     plx_run_begin(&run, words, NULL);
     plx_run_end(&run);
     plx_run_expect(&run, 0, NULL, NULL);
+}
+
+/* Runs these words with a path in the folder, ended by a signal if there is one, and validates. */
+static void run_and_validate(const char *line, const char *name, int number)
+{
+    char text[320];
+    char path[160];
+    snprintf(path, sizeof(path), "%s", in_folder(name));
+    if (number == 0) {
+        snprintf(text, sizeof(text), "pollux bench %s --json %s", line, path);
+        plx_run_line(&run, text);
+        assert_true(run.status == 0 || run.status == 1);
+    } else {
+        const char *const words[] = {"pollux", "bench",  line, "--quick", "--rounds",
+                                     "20",     "--json", path, NULL};
+        plx_run_begin(&run, words, NULL);
+        assert_true(plx_run_await(&run, line));
+        plx_run_signal(&run, number);
+        plx_run_end(&run);
+        assert_int_equal(run.status, 128 + number);
+    }
+    validate(path);
+}
+
+static void json_is_valid_by_its_schema(void **state)
+{
+    (void)state;
+    const char *const probe[] = {"python3", "-c", "import jsonschema", NULL};
+    if (!has_program(probe, "python3-jsonschema"))
+        skip();
+    run_and_validate("ring uring --quick --only rtt_8B --only cancel --rounds 1", "a.json", 0);
+    run_and_validate("c2c mem --quick --only rtt_line --only chase_4K --only loaded --size 2M "
+                     "--rounds 6",
+                     "b.json", 0);
+    /* Every gap counts, so that there are some. */
+    run_and_validate("jitter pool --quick --only gaps --only stolen --only one_4K --rounds 1 "
+                     "--threshold 100ns",
+                     "c.json", 0);
+    run_and_validate("ring --quick --only rtt_8B --rounds 2 --with test/tools/peer_spin.py",
+                     "d.json", 0);
+    run_and_validate("uring", "e.json", SIGINT);
+    json_t *root = json_load_file(in_folder("c.json"), 0, NULL);
+    assert_true(json_array_size(json_object_get(json_object_get(root, "jitter"), "worst")) > 0);
+    json_decref(root);
+}
+
+/* --- ratios ---------------------------------------------------------------------------------- */
+
+static json_t *load_rows(const char *name, json_t **root)
+{
+    *root = json_load_file(in_folder(name), 0, NULL);
+    assert_non_null(*root);
+    return json_object_get(*root, "results");
+}
+
+/* The only median of a row; 0: it has none, or others. */
+static double only_round(const json_t *row)
+{
+    const json_t *rounds = json_object_get(row, "round_p50");
+    return json_array_size(rounds) == 1 ? json_number_value(json_array_get(rounds, 0)) : 0;
+}
+
+static void ratio_is_of_our_row_to_each_other_one(void **state)
+{
+    (void)state;
+    json_t *root;
+    size_t index;
+    json_t *row;
+    measure("--json", "ratios.json");
+    json_t *rows = load_rows("ratios.json", &root);
+    const json_t *ours = NULL;
+    json_array_foreach(rows, index, row)
+    {
+        json_t *ratio = json_object_get(row, "ratio");
+        json_t *before = json_array_get(rows, index - 1);
+        assert_true(json_is_object(ratio) || json_is_null(ratio));
+        if (index == 0 ||
+            !json_equal(json_object_get(row, "case"), json_object_get(before, "case")))
+            ours = NULL;
+        if (ours == NULL &&
+            strncmp(json_string_value(json_object_get(row, "subject")), "pollux", 6) == 0) {
+            assert_true(json_is_null(ratio));
+            ours = row;
+        } else if (ours != NULL && only_round(ours) > 0 && only_round(row) > 0) {
+            double mid = json_number_value(json_object_get(ratio, "mid"));
+            double expected = only_round(ours) / only_round(row);
+            assert_int_equal(json_integer_value(json_object_get(ratio, "rounds")), 1);
+            assert_true(fabs(mid / expected - 1) < 1e-4);
+            /* One round tells nothing of the next. */
+            assert_true(json_is_null(json_object_get(ratio, "low")));
+        }
+    }
+    json_decref(root);
 }
 
 static void json_says_what_was_run_and_when(void **state)
@@ -401,6 +488,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(json_is_valid_by_its_schema),
+        cmocka_unit_test(ratio_is_of_our_row_to_each_other_one),
         cmocka_unit_test(json_says_what_was_run_and_when),
         cmocka_unit_test(csv_has_the_frozen_columns),
         cmocka_unit_test(file_keeps_what_it_held_until_there_is_something_to_write),

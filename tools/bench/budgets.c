@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What we promise of our figures, and whether it is kept here. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -105,25 +106,32 @@ find_row(const struct plx_bench *bench, const struct plx_bench_budget *budget, c
     return NULL;
 }
 
-/* What a budget is of: a figure, or a ratio, that of the rounds if they were the same. */
-static double measured(const struct plx_bench_row *row, const struct plx_bench_row *peer)
+/* Sets what a budget is of: a figure, or the ratio of rounds. Not NULL: why there is none. */
+static const char *measure(const struct plx_bench_row *row, const struct plx_bench_row *peer,
+                           double *figure)
 {
     struct plx_bench_ratio ratio = {.mid = row->p50};
+    if (!row->has)
+        return row->why;
+    if (peer != NULL && !peer->has)
+        return peer->why;
     if (peer != NULL && !plx_bench_row_ratio(row, peer, &ratio))
-        ratio.mid = row->p50 / peer->p50;
-    return ratio.mid;
+        return "there is no round in which both ran";
+    *figure = ratio.mid;
+    return NULL;
 }
 
 /* The last two columns: what was measured, and the verdict. */
 static void judge(struct plx_cli_table *table, const struct plx_bench_budget *budget,
                   const struct plx_bench_row *row, const struct plx_bench_row *peer)
 {
-    if (!row->has || (budget->peer != NULL && !peer->has)) {
+    double figure = NAN;
+    const char *why = measure(row, peer, &figure);
+    if (why != NULL) {
         plx_cli_table_add(table, "%s", "");
-        plx_cli_table_add(table, "not measured: %s", row->has ? peer->why : row->why);
+        plx_cli_table_add(table, "not measured: %s", why);
         return;
     }
-    double figure = measured(row, budget->peer != NULL ? peer : NULL);
     bool rate = row->unit != PLX_BENCH_NS;
     double beyond = rate ? budget->limit / figure - 1 : figure / budget->limit - 1;
     if (budget->peer != NULL)
@@ -184,8 +192,8 @@ json_t *plx_bench_budgets_json(const struct plx_bench *bench)
             json_pack("{s:s,s:s,s:s,s:s?,s:f,s:s}", "bench", budget->bench, "case",
                       budget->case_name, "subject", budget->subject, "peer", budget->peer, "limit",
                       budget->limit, "at", row->unit != PLX_BENCH_NS ? "least" : "most");
-        bool has = row->has && (peer == NULL || peer->has);
-        double figure = has ? measured(row, peer) : 0;
+        double figure = NAN;
+        bool has = measure(row, peer, &figure) == NULL;
         bool met = row->unit != PLX_BENCH_NS ? figure >= budget->limit : figure <= budget->limit;
         json_object_set_new(verdict, "figure", has ? json_real(figure) : json_null());
         json_object_set_new(verdict, "met", has ? json_boolean(met) : json_null());

@@ -17,9 +17,19 @@ static const char *better_text(const struct plx_bench_row *row)
     return plx_bench_higher_is_better(row) ? "higher" : "lower";
 }
 
+/* A figure, of six digits: more say nothing, and would be most of the file. */
+static json_t *figure_json(double value)
+{
+    char text[32];
+    if (!isfinite(value))
+        return json_null();
+    snprintf(text, sizeof(text), "%.6g", value);
+    return json_real(strtod(text, NULL));
+}
+
 static json_t *real_or_null(const struct plx_bench_row *row, double value)
 {
-    return row->has && isfinite(value) ? json_real(value) : json_null();
+    return row->has ? figure_json(value) : json_null();
 }
 
 static json_t *number_or_null(int value)
@@ -34,9 +44,32 @@ static json_t *percentiles_json(const struct plx_bench_row *row)
     for (uint32_t i = 0; i < row->point_count; i++) {
         const struct plx_bench_point *point = &row->points[i];
         if (i % 5 == 0 || i % 5 == 3 || point->part >= 1)
-            json_array_append_new(steps, json_pack("[f,f]", 100 * point->part, point->value));
+            json_array_append_new(steps,
+                                  json_pack("[f,o]", 100 * point->part, figure_json(point->value)));
     }
     return steps;
+}
+
+static void add_places(json_t *object, const struct plx_bench_row *row)
+{
+    json_object_set_new(object, "cpu_a", number_or_null(row->cpu_a));
+    json_object_set_new(object, "cpu_b", number_or_null(row->cpu_b));
+    json_object_set_new(object, "node_a", number_or_null(row->node_a));
+    json_object_set_new(object, "node_b", number_or_null(row->node_b));
+    json_object_set_new(object, "mem_node", number_or_null(row->mem_node));
+}
+
+/* What may be wrong with a row, and what was seen of the machine meanwhile. */
+static void add_doubts(json_t *object, const struct plx_bench_row *row)
+{
+    json_object_set_new(object, "busy", json_boolean(row->busy));
+    json_object_set_new(object, "drifted", json_boolean(row->drifted));
+    json_object_set_new(object, "unsure", json_boolean(row->unsure));
+    json_object_set_new(object, "core_ns",
+                        row->core_ns > 0 ? figure_json(row->core_ns) : json_null());
+    json_object_set_new(object, "line_ns",
+                        row->line_ns > 0 ? figure_json(row->line_ns) : json_null());
+    json_object_set_new(object, "core_drift", figure_json(row->core_drift));
 }
 
 json_t *plx_bench_row_json(const struct plx_bench_row *row)
@@ -56,29 +89,63 @@ json_t *plx_bench_row_json(const struct plx_bench_row *row)
     };
     for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++)
         json_object_set_new(object, figures[i].key, real_or_null(row, figures[i].value));
-    json_object_set_new(object, "cpu_a", number_or_null(row->cpu_a));
-    json_object_set_new(object, "cpu_b", number_or_null(row->cpu_b));
-    json_object_set_new(object, "node_a", number_or_null(row->node_a));
-    json_object_set_new(object, "node_b", number_or_null(row->node_b));
-    json_object_set_new(object, "mem_node", number_or_null(row->mem_node));
+    add_places(object, row);
     json_object_set_new(object, "ci_low", real_or_null(row, row->ci_low));
     json_object_set_new(object, "ci_high", real_or_null(row, row->ci_high));
     json_object_set_new(object, "rounds", json_integer(row->rounds.count));
     json_t *rounds = json_array();
     for (uint32_t i = 0; i < row->rounds.count; i++)
-        json_array_append_new(rounds, json_real(row->rounds.p50[i]));
+        json_array_append_new(rounds, figure_json(row->rounds.p50[i]));
     json_object_set_new(object, "round_p50", rounds);
     json_object_set_new(object, "percentiles", percentiles_json(row));
-    json_object_set_new(object, "busy", json_boolean(row->busy));
-    json_object_set_new(object, "core_ns",
-                        row->core_ns > 0 ? json_real(row->core_ns) : json_null());
-    json_object_set_new(object, "line_ns",
-                        row->line_ns > 0 ? json_real(row->line_ns) : json_null());
-    json_object_set_new(object, "core_drift", json_real(row->core_drift));
+    add_doubts(object, row);
     if (row->relation != NULL)
         json_object_set_new(object, "relation", json_string(row->relation));
     return object;
 }
+
+/* --- ratios ---------------------------------------------------------------------------------- */
+
+static bool is_ours(const struct plx_bench_row *row)
+{
+    return strncmp(row->subject, "pollux", 6) == 0;
+}
+
+/* Whether two rows were measured in the same rounds, on the same cores. */
+static bool is_beside(const struct plx_bench_row *a, const struct plx_bench_row *b)
+{
+    return a->group == b->group && strcmp(a->bench, b->bench) == 0 &&
+           strcmp(a->case_name, b->case_name) == 0;
+}
+
+bool plx_bench_ratio_at(const struct plx_bench_row *rows, uint32_t count, uint32_t at,
+                        struct plx_bench_ratio *out)
+{
+    const struct plx_bench_row *row = &rows[at];
+    uint32_t first = at;
+    /* Those of the same rounds follow each other: a case of all pairs has very many rows. */
+    while (first != 0 && is_beside(&rows[first - 1], row))
+        first--;
+    for (uint32_t i = first; i < count && is_beside(&rows[i], row); i++) {
+        const struct plx_bench_row *ours = &rows[i];
+        if (is_ours(ours) && ours->cpu_a == row->cpu_a && ours->cpu_b == row->cpu_b)
+            return strcmp(ours->subject, row->subject) != 0 && ours->has && row->has &&
+                   plx_bench_row_ratio(ours, row, out);
+    }
+    return false;
+}
+
+static json_t *ratio_json(const struct plx_bench *bench, uint32_t at)
+{
+    struct plx_bench_ratio ratio;
+    if (!plx_bench_ratio_at(bench->rows, bench->row_count, at, &ratio))
+        return json_null();
+    return json_pack("{s:o,s:o,s:o,s:I}", "low", figure_json(ratio.low), "mid",
+                     figure_json(ratio.mid), "high", figure_json(ratio.high), "rounds",
+                     (json_int_t)ratio.rounds);
+}
+
+/* --- the run --------------------------------------------------------------------------------- */
 
 /* Collects the lines of a text. */
 struct text {
@@ -131,10 +198,13 @@ static json_t *notes_json(const struct plx_bench *bench)
     json_t *notes = json_array();
     for (uint32_t i = 0; i < bench->row_count; i++) {
         const struct plx_bench_row *row = &bench->rows[i];
-        if (!row->has)
-            json_array_append_new(notes, json_pack("{s:s,s:s,s:s,s:s}", "bench", row->bench, "case",
-                                                   row->case_name, "subject", row->subject,
-                                                   "reason", row->why));
+        if (row->has)
+            continue;
+        json_t *note = json_pack("{s:s,s:s,s:s,s:s}", "bench", row->bench, "case", row->case_name,
+                                 "subject", row->subject, "reason", row->why);
+        if (note != NULL)
+            add_places(note, row);
+        json_array_append_new(notes, note);
     }
     return notes;
 }
@@ -186,8 +256,11 @@ json_t *plx_bench_document(const struct plx_bench *bench)
 {
     char version[32];
     json_t *results = json_array();
-    for (uint32_t i = 0; i < bench->row_count; i++)
-        json_array_append_new(results, plx_bench_row_json(&bench->rows[i]));
+    for (uint32_t i = 0; i < bench->row_count; i++) {
+        json_t *row = plx_bench_row_json(&bench->rows[i]);
+        json_object_set_new(row, "ratio", ratio_json(bench, i));
+        json_array_append_new(results, row);
+    }
     snprintf(version, sizeof(version), "%d.%d.%d", PLX_VERSION_MAJOR, PLX_VERSION_MINOR,
              PLX_VERSION_PATCH);
     json_t *root = json_object();
@@ -225,7 +298,8 @@ static int write_array(const json_t *array, FILE *stream, size_t flags)
 
 int plx_bench_write_json(const json_t *document, FILE *stream)
 {
-    const size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(6);
+    /* So many for percentages alone, which come close to 100: figures have six digits at most. */
+    const size_t flags = JSON_ENCODE_ANY | JSON_REAL_PRECISION(12);
     const char *key;
     json_t *value;
     const char *before = "{\n";

@@ -15,8 +15,14 @@
 
 /* document.c: what was measured so far; a new reference. */
 json_t *plx_bench_document(const struct plx_bench *bench);
-/* One row of it; a new reference. */
+/* One row of it, without its ratio; a new reference. */
 json_t *plx_bench_row_json(const struct plx_bench_row *row);
+/*
+ * The ratio of Pollux to row `at`: of the first Pollux row that was measured beside it, on the same
+ * cores. False: there is none with figures, or it is of that subject itself, here or elsewhere.
+ */
+bool plx_bench_ratio_at(const struct plx_bench_row *rows, uint32_t count, uint32_t at,
+                        struct plx_bench_ratio *out);
 /* Return 0, or -EIO. */
 int plx_bench_write_json(const json_t *document, FILE *stream) PLX_MUST_CHECK;
 int plx_bench_write_csv(const json_t *document, FILE *stream) PLX_MUST_CHECK;

@@ -59,18 +59,21 @@ static void add_budget(struct plx_cli_table *table, const struct plx_bench_budge
         plx_cli_table_add(table, "%s %.2f", sign, budget->limit);
 }
 
-static void add_ratio(struct plx_cli_table *table, const struct plx_bench_row *ours,
-                      const struct plx_bench_row *row)
+static void add_ratio(struct plx_cli_table *table, const struct plx_bench_row *rows, uint32_t count,
+                      uint32_t at)
 {
     struct plx_bench_ratio ratio;
-    if (!plx_bench_row_ratio(ours, row, &ratio))
-        ratio.mid = ours->p50 / row->p50;
-    plx_cli_table_add(table, "%.3f", ratio.mid);
+    if (plx_bench_ratio_at(rows, count, at, &ratio))
+        plx_cli_table_add(table, "%.3f", ratio.mid);
+    else
+        plx_cli_table_add(table, "%s", "");
 }
 
-static void add_table_row(struct plx_cli_table *table, const struct plx_bench_row *row,
-                          const struct plx_bench_row *ours)
+static void add_table_row(struct plx_cli_table *table, const struct plx_bench_row *rows,
+                          uint32_t count, uint32_t at)
 {
+    const struct plx_bench_row *row = &rows[at];
+    const struct plx_bench_row *ours = primary(rows, count);
     plx_cli_table_add(table, "%s", row->subject);
     if (!row->has) {
         for (int i = 0; i < 8; i++)
@@ -87,10 +90,7 @@ static void add_table_row(struct plx_cli_table *table, const struct plx_bench_ro
     add_figure(table, row->min);
     add_figure(table, row->mean);
     plx_cli_table_add(table, "%llu", (unsigned long long)row->n);
-    if (ours == NULL || ours == row)
-        plx_cli_table_add(table, "%s", "");
-    else
-        add_ratio(table, ours, row);
+    add_ratio(table, rows, count, at);
     if (ours == row)
         add_budget(table, plx_bench_find_budget(row, NULL), row);
     else
@@ -116,13 +116,12 @@ static void print_rows(const struct plx_bench *bench, const struct plx_bench_row
     static const char *const headings[] = {"subject", "p50",       "p90",   "p99",
                                            "p99.9",   "max",       "min",   "mean",
                                            "samples", "pollux/it", "budget"};
-    const struct plx_bench_row *ours = primary(rows, count);
     struct plx_cli_table table;
     plx_cli_table_init(&table, "lrrrrrrrrrl", bench->tables);
     for (size_t i = 0; i < sizeof(headings) / sizeof(headings[0]); i++)
         plx_cli_table_add(&table, "%s", headings[i]);
     for (uint32_t i = 0; i < count; i++)
-        add_table_row(&table, &rows[i], ours);
+        add_table_row(&table, rows, count, i);
     if (plx_cli_table_print(&table, bench->tables, 2) < 0)
         plx_cli_error("pollux bench", "out of memory");
     plx_cli_table_fini(&table);
