@@ -206,10 +206,11 @@ static bool print_matrices(const struct plx_bench *bench, const struct plx_bench
         if (known)
             continue;
         printed = plx_bench_heat_init(&heat, results, 0, count - 1, rows[i].subject) &&
-                  plx_bench_matrix_fits(&heat, width);
+                  plx_bench_matrix_suits(&heat);
         if (printed) {
-            fprintf(bench->tables, "  %s, p50\n", rows[i].subject);
-            plx_bench_matrix_print(&heat, plx_bench_depth_of(bench->tables), bench->tables);
+            fprintf(bench->tables, "  %s, p50%s\n", rows[i].subject,
+                    heat.sided ? "; the memory is near the CPU of the row" : "");
+            plx_bench_matrix_print(&heat, plx_bench_depth_of(bench->tables), width, bench->tables);
             fputc('\n', bench->tables);
         }
         plx_bench_heat_fini(&heat);
@@ -226,7 +227,8 @@ void plx_bench_print_case(const struct plx_bench *bench, uint32_t first, uint32_
     bool places = strcmp(rows->bench, "c2c") == 0 || strcmp(rows->bench, "mem") == 0 ||
                   strcmp(rows->bench, "jitter") == 0;
     print_title(bench, rows, places);
-    if (places && !print_matrices(bench, rows, count))
+    bool suits = plx_bench_heat_suits(rows->bench, rows->case_name);
+    if (places && !(suits && print_matrices(bench, rows, count)))
         print_places(bench, rows, count);
     else if (!places)
         print_rows(bench, rows, count);
