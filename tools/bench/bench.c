@@ -90,16 +90,23 @@ static int take_settings(struct plx_bench *bench, const struct plx_bench_request
     const struct {
         const char *name;
         const char *value;
-    } values[] = {{"POLLUX_CPUS", request->cpus},
-                  {"POLLUX_NODES", request->nodes},
-                  {"POLLUX_SMT", request->smt ? "yes" : NULL}};
+        enum plx_setting_id id;
+    } values[] = {{"POLLUX_CPUS", request->cpus, PLX_SETTING_CPUS},
+                  {"POLLUX_NODES", request->nodes, PLX_SETTING_NODES},
+                  {"POLLUX_SMT", request->smt ? "yes" : NULL, PLX_SETTING_SMT}};
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
         if (values[i].value != NULL && setenv(values[i].name, values[i].value, 1) != 0) {
             plx_cli_error(NAME, "%s: %s", values[i].name, strerror(errno));
             return PLX_EXIT_FAILED;
         }
     }
-    return plx_cli_settings(NAME, &bench->settings);
+    int status = plx_cli_settings(NAME, &bench->settings);
+    /* The variables are set for the processes that we start; they are not who gave the value. */
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        if (values[i].value != NULL)
+            bench->settings.source[values[i].id] = PLX_SOURCE_APPLICATION;
+    }
+    return status;
 }
 
 /* --- what is measured with ------------------------------------------------------------------- */
@@ -145,6 +152,11 @@ void plx_bench_failed(struct plx_bench *bench, const char *bench_name, const str
     plx_cli_progress_clear();
     plx_cli_error(NAME, "%s: %s%s%s", bench_name, diag->what, diag->what[0] != '\0' ? ": " : "",
                   diag->text);
+}
+
+bool plx_bench_is_refusal(int rc)
+{
+    return rc == -EPERM || rc == -EACCES || rc == -ENOSYS || rc == -EOPNOTSUPP;
 }
 
 void plx_bench_leave_out(struct plx_bench *bench, const char *peer, const char *why)
@@ -225,17 +237,23 @@ int plx_bench_runtime(const struct plx_bench *bench, const char *const *settings
 static int make_plan(struct plx_bench *bench, struct plx_diag *diag)
 {
     struct plx_settings settings = bench->settings;
-    static const enum plx_setting_id reset[] = {PLX_SETTING_REACTORS, PLX_SETTING_SQPOLL,
-                                                PLX_SETTING_SQPOLL_CPUS, PLX_SETTING_SQPOLL_SHARE};
+    static const enum plx_setting_id reset[] = {PLX_SETTING_REACTORS,    PLX_SETTING_SQPOLL,
+                                                PLX_SETTING_SQPOLL_CPUS, PLX_SETTING_SQPOLL_SHARE,
+                                                PLX_SETTING_ARENA_SIZE,  PLX_SETTING_PIN,
+                                                PLX_SETTING_IDLE};
     for (size_t i = 0; i < sizeof(reset) / sizeof(reset[0]); i++)
         settings.source[reset[i]] = PLX_SOURCE_DEFAULT;
+    /* Pinned, and idle by the same policy everywhere: what a plan notes of these is not of ours. */
     static const char *const values[] = {"reactors", "0",          "sqpoll", "off", "sqpoll_cpus",
-                                         "",         "arena_size", "8M",     NULL};
+                                         "",         "arena_size", "8M",     "pin", "try",
+                                         "idle",     "yield",      NULL};
     int rc = 0;
-    settings.source[PLX_SETTING_ARENA_SIZE] = PLX_SOURCE_DEFAULT;
     for (size_t i = 0; rc == 0 && values[i] != NULL; i += 2)
         rc = plx_settings_set(&settings, values[i], values[i + 1], diag);
-    return rc == 0 ? plx_plan_create(bench->machine, &settings, &bench->plan, diag) : rc;
+    /* Nor are as many threads as cores: a quota is looked at where two of them spin. */
+    struct plx_machine machine = *bench->machine;
+    machine.quota_mcpus = 0;
+    return rc == 0 ? plx_plan_create(&machine, &settings, &bench->plan, diag) : rc;
 }
 
 /* Whether the CPUs of --pairs are there for us. */
@@ -333,7 +351,36 @@ static int pass(struct plx_bench *bench)
             plx_bench_memory_fini(bench);
         }
     }
+    /* A signal came, or memory ran out, between two parts of a case. */
+    if (bench->unprinted && bench->passes <= 1)
+        plx_bench_print_last(bench);
+    bench->unprinted = false;
     return rc;
+}
+
+/*
+ * Names all cases to nobody, so that a pattern that matches none is told of before minutes have
+ * gone. Returns -1 to go on, or the exit status.
+ */
+static int check_only(struct plx_bench *bench)
+{
+    bool listing = bench->listing;
+    bench->listing = true;
+    bench->silent = true;
+    int rc = bench->only->count != 0 ? pass(bench) : 0;
+    bench->listing = listing;
+    bench->silent = false;
+    bench->listed = NULL;
+    if (rc != 0) {
+        plx_cli_error(NAME, "%s", strerror(-rc));
+        return PLX_EXIT_FAILED;
+    }
+    for (uint32_t i = 0; i < bench->only->count; i++) {
+        if ((bench->only_used & (1u << i)) == 0)
+            return plx_cli_usage_error(NAME, "--only: no case matches '%.60s' (--list names them)",
+                                       bench->only->texts[i]);
+    }
+    return -1;
 }
 
 static int measure_all(struct plx_bench *bench)
@@ -342,26 +389,18 @@ static int measure_all(struct plx_bench *bench)
     if (bench->listing)
         return pass(bench);
     plx_bench_host_print(bench);
+    for (uint32_t i = 0; i < bench->plan->note_count; i++)
+        fprintf(bench->tables, "%s\n", bench->plan->notes[i]);
     if (bench->one_core != NULL)
         fprintf(bench->tables, "%s: cases that use two are left without figures\n",
                 bench->one_core);
     plx_bench_time_clock(bench);
     fputc('\n', bench->tables);
+    fflush(bench->tables);
     for (bench->pass = 0; bench->pass < bench->passes && rc == 0 && !plx_bench_stopping();
          bench->pass++)
         rc = pass(bench);
     return rc;
-}
-
-/* Patterns that nothing matched are mistakes. */
-static int check_only(const struct plx_bench *bench)
-{
-    for (uint32_t i = 0; i < bench->only->count; i++) {
-        if ((bench->only_used & (1u << i)) == 0)
-            return plx_cli_usage_error(NAME, "--only: no case matches '%.60s' (--list names them)",
-                                       bench->only->texts[i]);
-    }
-    return -1;
 }
 
 static int run(struct plx_bench *bench, struct plx_bench_request *request)
@@ -372,15 +411,19 @@ static int run(struct plx_bench *bench, struct plx_bench_request *request)
         plx_cli_diag(NAME, &diag);
         return plx_cli_exit_of(rc);
     }
+    int status = check_only(bench);
+    if (status >= 0)
+        return status;
     rc = measure_all(bench);
     plx_cli_progress_clear();
     if (rc != 0) {
-        plx_cli_error(NAME, "%s", strerror(-rc));
-        return PLX_EXIT_FAILED;
+        plx_cli_error(NAME, "%s%s", strerror(-rc),
+                      bench->listing ? "" : ": the results are a part");
+        bench->failed = true;
+        bench->incomplete = true;
     }
-    int status = plx_bench_stopping() ? -1 : check_only(bench);
-    if (status >= 0 || bench->listing)
-        return status >= 0 ? status : PLX_EXIT_OK;
+    if (bench->listing)
+        return rc == 0 ? PLX_EXIT_OK : PLX_EXIT_FAILED;
     plx_bench_with_end(bench);
     plx_bench_rows_end(bench);
     plx_bench_print_end(bench);

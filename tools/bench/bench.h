@@ -153,14 +153,28 @@ struct plx_bench_case {
 /*
  * Measures a case and keeps a row for each subject. Failures are told and remembered for the exit
  * status. With `two_cores` where there is only one, the rows are null, and neither open nor run is
- * called. Returns 0, or -ENOMEM.
+ * called. What is not wanted has no rows, and its subjects are not looked at. Returns 0, or
+ * -ENOMEM.
  */
 int plx_bench_measure(struct plx_bench *bench, const struct plx_bench_case *what,
                       const struct plx_bench_subject *subjects,
                       uint32_t subject_count) PLX_MUST_CHECK;
 
+/*
+ * Whether a case is to be measured: it is meant by --only, cases are not only listed, and no signal
+ * asked to stop. Asked before a set-up; plx_bench_measure is called anyway, with what there is, as
+ * it is what lists a case.
+ */
+bool plx_bench_is_wanted(struct plx_bench *bench, const char *bench_name, const char *case_name);
+/* Whether one of these cases is, or the second figure of one. */
+bool plx_bench_is_one_wanted(struct plx_bench *bench, const struct plx_bench_case *cases,
+                             size_t count);
+
 /* Tells of a failure outside of a slice (a set-up), and remembers it for the exit status. */
 void plx_bench_failed(struct plx_bench *bench, const char *bench_name, const struct plx_diag *diag);
+
+/* Whether it is the answer of a host that refuses io_uring, or has none: no failure of ours. */
+bool plx_bench_is_refusal(int rc);
 
 /*
  * Says on standard error, once, that a peer is not measured because the library was not installed

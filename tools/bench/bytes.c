@@ -8,6 +8,7 @@
 
 #include "alloc/bytes.h"
 #include "alloc/segbuf.h"
+#include "tools/bench/frame.h"
 #include "tools/bench/pool.h"
 
 /* Operations in a sample. */
@@ -219,7 +220,7 @@ int plx_bench_bytes(struct plx_bench *bench)
          "1 KiB appended to a queue, and 1 KiB that spans two segments copied out and released",
          odd_run},
     };
-    struct bytes *bytes = make(bench);
+    struct bytes *bytes = bench->listing ? NULL : make(bench);
     int rc = 0;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]) && rc == 0; i++) {
         const struct plx_bench_case what = {

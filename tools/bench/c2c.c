@@ -238,7 +238,7 @@ static int measure_kind(struct plx_bench *bench, const struct kind *kind,
     if (what.slice_us > SLICE_US_MAX)
         what.slice_us = SLICE_US_MAX;
     int rc = 0;
-    for (uint32_t i = 0; i < count && rc == 0; i += BATCH_PAIRS) {
+    for (uint32_t i = 0; i < count && rc == 0 && !plx_bench_stopping(); i += BATCH_PAIRS) {
         uint32_t some = count - i < BATCH_PAIRS ? count - i : BATCH_PAIRS;
         what.more = i + some < count;
         rc = measure_batch(bench, kind, &what, pairs + i, some);

@@ -189,6 +189,10 @@ static json_t *plan_json(const struct plx_bench *bench)
     json_object_set_new(plan, "one_core",
                         bench->one_core != NULL ? json_string(bench->one_core) : json_null());
     json_object_set_new(plan, "cpus", cpus);
+    json_t *notes = json_array();
+    for (uint32_t i = 0; i < bench->plan->note_count; i++)
+        json_array_append_new(notes, json_string(bench->plan->notes[i]));
+    json_object_set_new(plan, "notes", notes);
     return plan;
 }
 
@@ -252,6 +256,11 @@ static void add_end(json_t *root, const struct plx_bench *bench)
     json_object_set_new(root, "cases", cases_json(bench));
 }
 
+static bool is_complete(const struct plx_bench *bench)
+{
+    return plx_bench_stop_number() == 0 && !bench->incomplete;
+}
+
 json_t *plx_bench_document(const struct plx_bench *bench)
 {
     char version[32];
@@ -269,7 +278,7 @@ json_t *plx_bench_document(const struct plx_bench *bench)
     json_object_set(root, "command", bench->command);
     json_object_set_new(root, "start", time_json(bench->start_time));
     json_object_set_new(root, "end", time_json(time(NULL)));
-    json_object_set_new(root, "complete", json_boolean(plx_bench_stop_number() == 0));
+    json_object_set_new(root, "complete", json_boolean(is_complete(bench)));
     json_object_set_new(root, "host", plx_bench_host_json(bench));
     json_object_set_new(root, "settings", settings_json(bench));
     json_object_set_new(root, "plan", plan_json(bench));

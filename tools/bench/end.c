@@ -127,7 +127,8 @@ static int make_runtime(struct plx_bench_host *host, struct plx_diag *diag)
     char cpus[32];
     snprintf(cpus, sizeof(cpus), "%d,%d", cpu_a, cpu_b);
     const char *settings[] = {
-        "cpus", cpus, "reactors", "2", "sqpoll", "off", "backend", host->ops->backend, NULL,
+        "cpus", cpus,      "reactors",         "2",  "sqpoll", "off", "smt",
+        "yes",  "backend", host->ops->backend, NULL,
     };
     int rc = plx_bench_runtime(host->bench, settings, NULL, &host->config.runtime, diag);
     if (rc != 0)

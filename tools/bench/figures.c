@@ -267,8 +267,7 @@ static int add_row(struct plx_bench *bench, const struct plx_bench_case *what,
     return add_rounds(row, track, false, also);
 }
 
-/* All rows of the case that the last row is of. */
-static void print_last_case(const struct plx_bench *bench)
+void plx_bench_print_last(const struct plx_bench *bench)
 {
     const struct plx_bench_row *last = &bench->rows[bench->row_count - 1];
     uint32_t count = 0;
@@ -291,7 +290,7 @@ static int add_rows(struct plx_bench *bench, const struct plx_bench_case *what,
         return rc;
     plx_cli_progress_clear();
     if (bench->passes <= 1 && !what->more)
-        print_last_case(bench);
+        plx_bench_print_last(bench);
     return 0;
 }
 

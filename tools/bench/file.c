@@ -134,8 +134,10 @@ static int write_source(struct plx_bench_files *files)
     return 0;
 }
 
-static int open_files(struct plx_bench_files *files)
+int plx_bench_files_open(struct plx_bench_files *files)
 {
+    if (files->pages != NULL)
+        return 0;
     files->pages = aligned_alloc(PLX_BENCH_FILE_PAGE, PLX_BENCH_FILE_CHUNK);
     files->buffer = aligned_alloc(PLX_BENCH_FILE_PAGE, PLX_BENCH_FILE_CHUNK);
     if (files->pages == NULL || files->buffer == NULL)
@@ -145,7 +147,7 @@ static int open_files(struct plx_bench_files *files)
         uint64_t word = plx_bench_random(&random);
         memcpy(files->pages + i, &word, sizeof(word));
     }
-    if (!files->bench->listing && make_folder(files) == 0) {
+    if (make_folder(files) == 0) {
         removable = files;
         plx_bench_stop_last(remove_at_last);
         (void)write_source(files);
@@ -183,9 +185,7 @@ int plx_bench_file(struct plx_bench *bench)
     if (files->bytes == 0)
         files->bytes = plx_bench_is_quick(bench) ? QUICK_BYTES : FULL_BYTES;
     files->source_fd = -1;
-    int rc = open_files(files);
-    if (rc == 0)
-        rc = plx_bench_file_reads(files);
+    int rc = plx_bench_file_reads(files);
     if (rc == 0)
         rc = plx_bench_file_copies(files);
     close_files(files);

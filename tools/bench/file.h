@@ -41,6 +41,9 @@ static inline uint64_t plx_bench_page_word(uint64_t number)
 bool plx_bench_page_is(const struct plx_bench_files *files, const unsigned char *page,
                        uint64_t number);
 
+/* file.c: makes the directory and the source at the first call. 0, or -ENOMEM. */
+int plx_bench_files_open(struct plx_bench_files *files) PLX_MUST_CHECK;
+
 /* --- file_child.c ------------------------------------------------------------------------------
  */
 

@@ -127,7 +127,7 @@ static void prepare(struct copy *copies, const struct plx_bench_files *files,
 }
 
 static int measure(struct plx_bench_files *files, struct plx_bench_child *child,
-                   const struct texts *texts)
+                   struct texts *texts)
 {
     struct copy copies[COPIES];
     struct plx_bench_subject subjects[COPIES];
@@ -141,6 +141,13 @@ static int measure(struct plx_bench_files *files, struct plx_bench_child *child,
         .sleeps = true,
         .rounds = plx_bench_is_quick(files->bench) ? QUICK_ROUNDS : FULL_ROUNDS,
     };
+    if (!plx_bench_is_wanted(files->bench, what.bench, what.name))
+        return plx_bench_measure(files->bench, &what, NULL, 0);
+    int rc = plx_bench_files_open(files);
+    if (rc != 0)
+        return rc;
+    snprintf(texts->source, sizeof(texts->source), "if=%s", files->source);
+    snprintf(texts->target, sizeof(texts->target), "of=%s", files->target);
     prepare(copies, files, child, texts);
     for (uint32_t i = 0; i < COPIES; i++) {
         bool is_peer = strncmp(names[i], "pollux", 6) != 0;
@@ -165,8 +172,6 @@ int plx_bench_file_copies(struct plx_bench_files *files)
         return -ENOMEM;
     uint64_t mib = files->bytes >> 20;
     bool is_whole = mib % 1024 == 0;
-    snprintf(texts.source, sizeof(texts.source), "if=%s", files->source);
-    snprintf(texts.target, sizeof(texts.target), "of=%s", files->target);
     snprintf(texts.name, sizeof(texts.name), "copy_%llu%c",
              (unsigned long long)(is_whole ? mib / 1024 : mib), is_whole ? 'G' : 'M');
     snprintf(texts.what, sizeof(texts.what),

@@ -290,7 +290,7 @@ int plx_bench_file_reads(struct plx_bench_files *files)
     struct plx_bench_child *child = calloc(1, sizeof(*child));
     if (child == NULL)
         return -ENOMEM;
-    bool has_fio = plx_bench_has_program(bench, child, "fio");
+    int has_fio = -1; /* not known */
     int rc = 0;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]) && rc == 0; i++) {
         struct plx_bench_case what = cases[i].what;
@@ -299,7 +299,15 @@ int plx_bench_file_reads(struct plx_bench_files *files)
         what.sleeps = true;
         what.rounds = quick ? QUICK_ROUNDS : FULL_ROUNDS;
         what.slice_us = quick ? QUICK_SLICE_US : FULL_SLICE_US;
-        rc = measure(files, &what, cases[i].depth, has_fio ? child : NULL);
+        bool wanted = plx_bench_is_one_wanted(bench, &what, 1);
+        if (wanted)
+            rc = plx_bench_files_open(files);
+        if (wanted && has_fio < 0)
+            has_fio = plx_bench_has_program(bench, child, "fio");
+        if (!wanted)
+            rc = plx_bench_measure(bench, &what, NULL, 0);
+        else if (rc == 0)
+            rc = measure(files, &what, cases[i].depth, has_fio > 0 ? child : NULL);
     }
     free(child);
     return rc;

@@ -118,8 +118,6 @@ struct plx_bench_pair {
     int job_rc;
     bool job_done;
     bool ends;
-    int cpu_a; /* where the two threads are pinned now; -1: nowhere */
-    int cpu_b;
     PLX_ATOMIC(bool) entered PLX_ALIGNED(2 * PLX_CACHE_LINE); /* the job has begun */
 };
 
@@ -136,6 +134,7 @@ struct plx_bench {
     int cpu_a;
     int cpu_b;                           /* -1: none */
     bool listing;                        /* cases are named and nothing is measured */
+    bool silent;                         /* nor printed: patterns are looked at, no more */
     const char *listed;                  /* the last case that was */
     const struct plx_cli_texts *only;    /* patterns of the cases that are measured; empty: all */
     uint32_t only_used;                  /* a bit for each that matched one */
@@ -163,6 +162,8 @@ struct plx_bench {
     struct plx_bench_row *rows;
     uint32_t row_count;
     uint32_t row_room;
+    bool unprinted;   /* the last case's rows, as more of them follow */
+    bool incomplete;  /* the run ended before its end, for an error that was told */
     uint32_t groups;  /* of rows, so far in this pass */
     uint32_t passes;  /* over everything; rows hold the samples of all */
     uint32_t pass;    /* the one that goes on, from 0 */
@@ -194,9 +195,6 @@ struct plx_bench {
 
 /* A core's speed that moves by more than this part within a case leaves its rows in doubt. */
 #define PLX_BENCH_DRIFT 0.05
-
-/* slices.c: whether a case is to be measured, by --only; for set-ups that take their time. */
-bool plx_bench_is_wanted(struct plx_bench *bench, const char *bench_name, const char *case_name);
 
 /* speed.c: how long a reading of the counter takes; fills clock_ns and fenced_ns. */
 void plx_bench_time_clock(struct plx_bench *bench);
@@ -247,6 +245,8 @@ struct plx_bench_row *plx_bench_row_add(struct plx_bench *bench);
  */
 bool plx_bench_row_ratio(const struct plx_bench_row *a, const struct plx_bench_row *b,
                          struct plx_bench_ratio *out);
+/* Prints all rows of the case that the last row is of. */
+void plx_bench_print_last(const struct plx_bench *bench);
 /* When all is measured: counts what is to be told of rows, and prints them if that was left. */
 void plx_bench_rows_end(struct plx_bench *bench);
 

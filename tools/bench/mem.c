@@ -388,7 +388,7 @@ static uint32_t make_buffers(struct plx_bench *bench, enum plx_bench_pages pages
 {
     const struct plx_machine *machine = bench->machine;
     uint32_t count = 0;
-    for (uint32_t i = 0; i < machine->node_count; i++) {
+    for (uint32_t i = 0; i < machine->node_count && !plx_bench_stopping(); i++) {
         const struct plx_machine_node *node = &machine->nodes[i];
         bool meant = !bench->nodes_required || plx_cpu_set_has(&bench->settings.nodes, node->node);
         if (node->memory_bytes != 0 && node->allowed && meant)
@@ -410,7 +410,7 @@ static int measure_pages(struct plx_bench *bench, enum plx_bench_pages pages,
             plx_bench_buffer_bytes(bench) / MIB, sizes[pages], cache_bytes(bench->cpu_a) / MIB);
     int rc = 0;
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && rc == 0; i++) {
-        for (uint32_t j = 0; j < count; j++) {
+        for (uint32_t j = 0; j < count && !plx_bench_stopping(); j++) {
             if (buffers[j].why[0] == '\0' && i == 0)
                 plx_bench_buffer_chain(&buffers[j], plx_bench_seed(bench));
             else if (buffers[j].why[0] == '\0' && i == 1)

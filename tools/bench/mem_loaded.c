@@ -286,6 +286,13 @@ static int measure_node(struct plx_bench *bench, struct load *load, int cpu, uin
     return rc;
 }
 
+/* Also when cases are only named, and no longer when a signal has come. */
+static bool is_wanted(struct plx_bench *bench)
+{
+    bool wanted = plx_bench_is_wanted(bench, "mem", "loaded");
+    return plx_bench_is_wanted(bench, "mem", "loaded_read") || wanted || bench->listing;
+}
+
 int plx_bench_mem_loaded(struct plx_bench *bench, const struct plx_bench_node_cores *cores)
 {
     struct load *load = aligned_alloc(2 * PLX_CACHE_LINE, sizeof(*load));
@@ -293,9 +300,7 @@ int plx_bench_mem_loaded(struct plx_bench *bench, const struct plx_bench_node_co
     struct plx_bench_buffer *buffers = calloc(2, sizeof(*buffers));
     bool one = bench->listing || !plx_bench_has_two(bench);
     int rc = load != NULL && loaders != NULL && buffers != NULL ? 0 : -ENOMEM;
-    bool wanted = plx_bench_is_wanted(bench, "mem", "loaded");
-    wanted = plx_bench_is_wanted(bench, "mem", "loaded_read") || wanted;
-    for (uint32_t i = 0; rc == 0 && wanted && i < (one ? 1 : cores->count); i++) {
+    for (uint32_t i = 0; rc == 0 && is_wanted(bench) && i < (one ? 1 : cores->count); i++) {
         memset(load, 0, sizeof(*load));
         memset(buffers, 0, 2 * sizeof(*buffers));
         load->loaders = loaders;

@@ -251,72 +251,86 @@ static int open_mesh(struct plx_bench *bench, struct mesh *mesh, struct plx_diag
     return rc;
 }
 
+/* --- cases ----------------------------------------------------------------------------------- */
+
+static const struct plx_bench_case trips[] = {
+    {.bench = "mesh",
+     .name = "rtt_post_8B",
+     .what = "a post of 8 bytes to the other reactor, and one back",
+     .block = PLX_BENCH_TRIPS,
+     .two_cores = true},
+    {.bench = "mesh",
+     .name = "rtt_call_8B",
+     .what = "a call of a function on the other reactor, 8 bytes there and back",
+     .block = PLX_BENCH_TRIPS,
+     .two_cores = true},
+};
+
+static const struct plx_bench_case items[] = {
+    {.bench = "mesh",
+     .name = "items_post_48B",
+     .what = "posts of 48 bytes to the other reactor",
+     .block = PLX_BENCH_ITEMS,
+     .two_cores = true},
+    {.bench = "mesh",
+     .name = "items_post_turn_1",
+     .what = "the same with a turn of the sender after each",
+     .block = PLX_BENCH_ITEMS,
+     .two_cores = true},
+    {.bench = "mesh",
+     .name = "items_post_turn_8",
+     .what = "the same with a turn of the sender after 8",
+     .block = PLX_BENCH_ITEMS,
+     .two_cores = true},
+    {.bench = "mesh",
+     .name = "items_post_turn_32",
+     .what = "the same with a turn of the sender after 32",
+     .block = PLX_BENCH_ITEMS,
+     .two_cores = true},
+};
+
+#define TRIPS (sizeof(trips) / sizeof(trips[0]))
+#define ITEMS (sizeof(items) / sizeof(items[0]))
+
 static int measure_trips(struct plx_bench *bench, struct mesh *mesh, const char *missing)
 {
-    const struct plx_bench_case post = {
-        .bench = "mesh",
-        .name = "rtt_post_8B",
-        .what = "a post of 8 bytes to the other reactor, and one back",
-        .block = PLX_BENCH_TRIPS,
-        .two_cores = true,
-    };
-    const struct plx_bench_case call = {
-        .bench = "mesh",
-        .name = "rtt_call_8B",
-        .what = "a call of a function on the other reactor, 8 bytes there and back",
-        .block = PLX_BENCH_TRIPS,
-        .two_cores = true,
-    };
-    static const struct plx_bench_shape trips = {1, SLOTS, 1, true};
-    struct plx_bench_subject subjects[] = {
+    static const struct plx_bench_shape shape = {1, SLOTS, 1, true};
+    struct plx_bench_subject subjects[3] = {
         {.name = "pollux",
          .run = rtt_run,
          .peer = rtt_peer,
          .ctx = mesh,
          .missing = missing,
          .mem_node = -1},
-        plx_bench_cells(bench, &trips),
-        plx_bench_raw_rtt(bench),
     };
-    int rc = plx_bench_measure(bench, &post, subjects, 3);
+    if (plx_bench_is_one_wanted(bench, trips, TRIPS)) {
+        subjects[1] = plx_bench_cells(bench, &shape);
+        subjects[2] = plx_bench_raw_rtt(bench);
+    }
+    int rc = plx_bench_measure(bench, &trips[0], subjects, 3);
     subjects[0].run = call_run;
-    return rc == 0 ? plx_bench_measure(bench, &call, subjects, 3) : rc;
+    return rc == 0 ? plx_bench_measure(bench, &trips[1], subjects, 3) : rc;
 }
 
 static int measure_items(struct plx_bench *bench, struct mesh *mesh, const char *missing)
 {
-    static const struct {
-        uint32_t batch;
-        const char *name;
-        const char *what;
-    } cases[] = {
-        {0, "items_post_48B", "posts of 48 bytes to the other reactor"},
-        {1, "items_post_turn_1", "the same with a turn of the sender after each"},
-        {8, "items_post_turn_8", "the same with a turn of the sender after 8"},
-        {32, "items_post_turn_32", "the same with a turn of the sender after 32"},
-    };
-    static const struct plx_bench_shape items = {PLX_BENCH_ITEM_WORDS, SLOTS, 1, false};
-    const struct plx_bench_subject subjects[] = {
+    static const uint32_t batches[ITEMS] = {0, 1, 8, 32};
+    static const struct plx_bench_shape shape = {PLX_BENCH_ITEM_WORDS, SLOTS, 1, false};
+    struct plx_bench_subject subjects[2] = {
         {.name = "pollux",
          .run = items_run,
          .peer = items_peer,
          .ctx = mesh,
          .missing = missing,
          .mem_node = -1},
-        plx_bench_cells(bench, &items),
     };
+    if (plx_bench_is_wanted(bench, items[0].bench, items[0].name))
+        subjects[1] = plx_bench_cells(bench, &shape);
     mesh->sent = 0;
     int rc = 0;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]) && rc == 0; i++) {
-        const struct plx_bench_case what = {
-            .bench = "mesh",
-            .name = cases[i].name,
-            .what = cases[i].what,
-            .block = PLX_BENCH_ITEMS,
-            .two_cores = true,
-        };
-        mesh->batch = cases[i].batch;
-        rc = plx_bench_measure(bench, &what, subjects, cases[i].batch == 0 ? 2 : 1);
+    for (size_t i = 0; i < ITEMS && rc == 0; i++) {
+        mesh->batch = batches[i];
+        rc = plx_bench_measure(bench, &items[i], subjects, i == 0 ? 2 : 1);
     }
     return rc;
 }
@@ -327,7 +341,9 @@ int plx_bench_mesh(struct plx_bench *bench)
     struct plx_diag diag;
     const char *missing = NULL;
     bool opened = false;
-    if (plx_bench_has_two(bench)) {
+    bool wanted = plx_bench_is_one_wanted(bench, trips, TRIPS) ||
+                  plx_bench_is_one_wanted(bench, items, ITEMS);
+    if (wanted && plx_bench_has_two(bench)) {
         opened = open_mesh(bench, &mesh, &diag) == 0;
         if (!opened) {
             plx_bench_failed(bench, "mesh", &diag);

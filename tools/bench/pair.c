@@ -100,19 +100,14 @@ static int pin(pthread_t thread, int cpu, struct plx_diag *diag)
 
 int plx_bench_pair_place(struct plx_bench *bench, int cpu_a, int cpu_b, struct plx_diag *diag)
 {
-    struct plx_bench_pair *pair = &bench->pair;
-    int rc = 0;
-    if (pair->cpu_a != cpu_a)
-        rc = pin(pthread_self(), cpu_a, diag);
-    if (rc != 0)
+    /*
+     * Anew, though they may be there: where a CPU went offline or the cpuset changed, the system
+     * has put the thread elsewhere, and this is how that is found.
+     */
+    int rc = pin(pthread_self(), cpu_a, diag);
+    if (rc != 0 || cpu_b < 0 || !bench->pair.has_thread)
         return rc;
-    pair->cpu_a = cpu_a;
-    if (cpu_b < 0 || pair->cpu_b == cpu_b || !pair->has_thread)
-        return 0;
-    rc = pin(pair->thread, cpu_b, diag);
-    if (rc == 0)
-        pair->cpu_b = cpu_b;
-    return rc;
+    return pin(bench->pair.thread, cpu_b, diag);
 }
 
 int plx_bench_pair_init(struct plx_bench *bench, struct plx_diag *diag)
@@ -121,8 +116,6 @@ int plx_bench_pair_init(struct plx_bench *bench, struct plx_diag *diag)
     pair->made = true;
     pthread_mutex_init(&pair->lock, NULL);
     pthread_cond_init(&pair->changed, NULL);
-    pair->cpu_a = -1;
-    pair->cpu_b = -1;
     if (plx_bench_has_two(bench)) {
         int rc = -pthread_create(&pair->thread, NULL, peer_main, pair);
         if (rc != 0)

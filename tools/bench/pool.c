@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tools/bench/frame.h"
+
 /* Operations in a sample: blocks taken and given back. */
 #define BLOCK 256u
 #define HELD  64u
@@ -314,8 +316,11 @@ static void draw_order(const struct plx_bench *bench, uint8_t *order)
 
 int plx_bench_pool(struct plx_bench *bench)
 {
-    struct set set = {.pools = new_pools(bench)};
-    set.heap_count = plx_bench_heaps(bench, set.heaps);
+    struct set set = {.pools = NULL};
+    if (!bench->listing) {
+        set.pools = new_pools(bench);
+        set.heap_count = plx_bench_heaps(bench, set.heaps);
+    }
     draw_order(bench, set.order);
     int rc = measure_all_local(bench, &set);
     if (rc == 0)

@@ -296,13 +296,6 @@ static struct plx_bench_subject raw_subject(struct plx_bench *bench)
 int plx_bench_pool_remote(struct plx_bench *bench, struct plx_bench_pools *pools,
                           const struct plx_bench_heap *heaps, uint32_t heap_count)
 {
-    struct plx_bench_subject subjects[3 + PLX_BENCH_HEAPS_MAX];
-    uint32_t count = 0;
-    subjects[count++] = pool_subject(bench, pools, false);
-    subjects[count++] = pool_subject(bench, pools, true);
-    for (uint32_t i = 0; i < heap_count; i++)
-        subjects[count++] = heap_subject(bench, &heaps[i]);
-    subjects[count++] = raw_subject(bench);
     static const struct plx_bench_case what = {
         .bench = "pool",
         .name = "remote_4K",
@@ -310,6 +303,15 @@ int plx_bench_pool_remote(struct plx_bench *bench, struct plx_bench_pools *pools
         .block = BLOCK,
         .two_cores = true,
     };
+    struct plx_bench_subject subjects[3 + PLX_BENCH_HEAPS_MAX];
+    uint32_t count = 0;
+    if (!plx_bench_is_wanted(bench, what.bench, what.name))
+        return plx_bench_measure(bench, &what, NULL, 0);
+    subjects[count++] = pool_subject(bench, pools, false);
+    subjects[count++] = pool_subject(bench, pools, true);
+    for (uint32_t i = 0; i < heap_count; i++)
+        subjects[count++] = heap_subject(bench, &heaps[i]);
+    subjects[count++] = raw_subject(bench);
     int rc = plx_bench_measure(bench, &what, subjects, count);
     if (is_made(&subjects[0]))
         bring_home(bench, subjects[0].ctx);

@@ -145,7 +145,7 @@ static int measure(struct plx_bench *bench, const struct plx_bench_shape *shape,
                    const char *what, bool promised)
 {
     struct plx_bench_subject subjects[ENTRIES + 2];
-    bool wanted = !bench->listing && plx_bench_is_wanted(bench, "ring", name);
+    bool wanted = plx_bench_is_wanted(bench, "ring", name);
     uint32_t count = 0;
     for (size_t i = 0; wanted && i < ENTRIES; i++) {
         if (entries[i].make != NULL && shape->words <= entries[i].words_max)
@@ -182,32 +182,42 @@ static const uint32_t all_batches[] = {1, 8, 32};
 #define CAPACITIES (sizeof(all_capacities) / sizeof(all_capacities[0]))
 #define BATCHES    (sizeof(all_batches) / sizeof(all_batches[0]))
 
+static size_t index_of(const uint32_t *values, size_t count, uint32_t value)
+{
+    size_t index = 0;
+    while (index + 1 < count && values[index] != value)
+        index++;
+    return index;
+}
+
 static int measure_rtt(struct plx_bench *bench, uint32_t words, uint32_t capacity)
 {
-    /* Names last as long as the rows. */
-    static char names[WORDS * CAPACITIES][24];
-    static uint32_t used;
-    char *name = names[used++ % (WORDS * CAPACITIES)];
+    /* Names last as long as the rows, and are the same in each pass over everything. */
+    static char names[WORDS][CAPACITIES][24];
+    char *name =
+        names[index_of(all_words, WORDS, words)][index_of(all_capacities, CAPACITIES, capacity)];
     const struct plx_bench_shape shape = {words, capacity, 1, true};
     bool usual = capacity == 1024;
     if (usual)
-        snprintf(name, sizeof(names[0]), "rtt_%uB", 8 * words);
+        snprintf(name, sizeof(names[0][0]), "rtt_%uB", 8 * words);
     else
-        snprintf(name, sizeof(names[0]), "rtt_%uB_%u", 8 * words, capacity);
+        snprintf(name, sizeof(names[0][0]), "rtt_%uB_%u", 8 * words, capacity);
     return measure(bench, &shape, name, "a message to the other core and back",
                    usual && words == 1);
 }
 
 static int measure_items(struct plx_bench *bench, uint32_t words, uint32_t capacity, uint32_t batch)
 {
-    static char names[WORDS * CAPACITIES * BATCHES][32];
-    static uint32_t used;
-    char *name = names[used++ % (WORDS * CAPACITIES * BATCHES)];
+    static char names[WORDS][CAPACITIES][BATCHES][32];
+    char *name =
+        names[index_of(all_words, WORDS, words)][index_of(all_capacities, CAPACITIES, capacity)]
+             [index_of(all_batches, BATCHES, batch)];
     const struct plx_bench_shape shape = {words, capacity, batch, false};
     bool promised = capacity == 1024 && ((words == 1 && batch != 8) || (words == 6 && batch == 1));
-    int length = snprintf(name, sizeof(names[0]), "items_%uB_%u", 8 * words, capacity);
+    const size_t bytes = sizeof(names[0][0][0]);
+    int length = snprintf(name, bytes, "items_%uB_%u", 8 * words, capacity);
     if (batch != 1)
-        snprintf(name + length, sizeof(names[0]) - (size_t)length, "_b%u", batch);
+        snprintf(name + length, bytes - (size_t)length, "_b%u", batch);
     return measure(bench, &shape, name,
                    batch == 1 ? "items to the other core, one by one"
                               : "items to the other core, handed over in batches where it can",

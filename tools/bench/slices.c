@@ -462,9 +462,11 @@ static int run_rounds(struct plx_bench *bench, const struct plx_bench_case *what
          round++) {
         show_progress(bench, what, round, start_ns);
         struct plx_diag diag;
-        /* Always of the same core, as cores may differ. */
-        rc = plx_bench_pair_place(bench, tracks[0].cpu_a, -1, &diag);
-        if (rc == 0)
+        /*
+         * Always of the same core, as cores may differ. One on which we may not run any more is
+         * told of by each slice that needs it.
+         */
+        if (plx_bench_pair_place(bench, tracks[0].cpu_a, -1, &diag) == 0)
             rc = note_speed(bench, plx_bench_core_ns(bench));
         if (rc == 0)
             rc = run_round(bench, what, tracks, order, count);
@@ -496,9 +498,10 @@ static int measure(struct plx_bench *bench, const struct plx_bench_case *what,
     if (bench->guard_lines.count != 0)
         facts->line_ns = plx_bench_median(bench->guard_lines.p50, bench->guard_lines.count);
     plx_bench_rounds_fini(&bench->guard_lines);
+    /* For the next set-up. If it fails, so does the next slice on that core, which tells why. */
     struct plx_diag diag;
-    int placed = plx_bench_pair_place(bench, bench->cpu_a, bench->cpu_b, &diag);
-    return rc != 0 ? rc : placed;
+    (void)!plx_bench_pair_place(bench, bench->cpu_a, bench->cpu_b, &diag);
+    return rc;
 }
 
 static void free_track(struct plx_bench_track *track)
@@ -510,22 +513,39 @@ static void free_track(struct plx_bench_track *track)
     free(track->medians);
 }
 
-bool plx_bench_is_wanted(struct plx_bench *bench, const char *bench_name, const char *case_name)
+/* Whether it is meant by --only. */
+static bool is_chosen(struct plx_bench *bench, const char *bench_name, const char *case_name)
 {
-    bool is_wanted = bench->only->count == 0;
+    bool chosen = bench->only->count == 0;
     for (uint32_t i = 0; i < bench->only->count; i++) {
         if (!plx_bench_matches(bench->only->texts[i], bench_name, case_name))
             continue;
         bench->only_used |= 1u << i;
-        is_wanted = true;
+        chosen = true;
     }
-    return is_wanted;
+    return chosen;
+}
+
+bool plx_bench_is_wanted(struct plx_bench *bench, const char *bench_name, const char *case_name)
+{
+    return !bench->listing && !plx_bench_stopping() && is_chosen(bench, bench_name, case_name);
+}
+
+bool plx_bench_is_one_wanted(struct plx_bench *bench, const struct plx_bench_case *cases,
+                             size_t count)
+{
+    bool wanted = false;
+    for (size_t i = 0; i < count && !wanted; i++)
+        wanted = plx_bench_is_wanted(bench, cases[i].bench, cases[i].name) ||
+                 (cases[i].also_name != NULL &&
+                  plx_bench_is_wanted(bench, cases[i].bench, cases[i].also_name));
+    return wanted;
 }
 
 static void list(struct plx_bench *bench, const char *bench_name, const char *name,
                  const char *what)
 {
-    if (plx_bench_is_wanted(bench, bench_name, name) &&
+    if (is_chosen(bench, bench_name, name) && !bench->silent &&
         (bench->listed == NULL || strcmp(bench->listed, name) != 0))
         fprintf(bench->tables, "%-6s  %-22s  %s\n", bench_name, name, what);
     bench->listed = name;
@@ -542,7 +562,7 @@ int plx_bench_measure(struct plx_bench *bench, const struct plx_bench_case *what
         if (what->also_name != NULL)
             list(bench, what->bench, what->also_name, what->also_what);
     }
-    if (bench->listing || (!also && !first))
+    if (!also && !first)
         return 0;
     PLX_ASSERT(subject_count <= TRACKS_MAX);
     struct plx_bench_track *tracks = calloc(subject_count, sizeof(*tracks));
@@ -557,10 +577,14 @@ int plx_bench_measure(struct plx_bench *bench, const struct plx_bench_case *what
     }
     struct plx_bench_round_facts facts = {.group = bench->groups++};
     int rc = measure(bench, what, tracks, order, subject_count, &facts);
+    struct plx_bench_case now = *what;
+    /* What is left of the case does not come any more. */
+    now.more = what->more && !plx_bench_stopping();
     if (rc == 0 && first)
-        rc = plx_bench_add_rows(bench, what, tracks, subject_count, &facts);
+        rc = plx_bench_add_rows(bench, &now, tracks, subject_count, &facts);
     if (rc == 0 && also)
-        rc = plx_bench_add_also_rows(bench, what, tracks, subject_count, &facts);
+        rc = plx_bench_add_also_rows(bench, &now, tracks, subject_count, &facts);
+    bench->unprinted = now.more;
     for (uint32_t i = 0; i < subject_count; i++)
         free_track(&tracks[i]);
     free(tracks);

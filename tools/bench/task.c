@@ -267,25 +267,35 @@ static const struct plx_bench_strands_ops *const kinds[] = {
 };
 #define KIND_COUNT (sizeof(kinds) / sizeof(kinds[0]))
 
+/* The last two are of tasks alone; all but the first need a reactor. */
+static const struct plx_bench_case cases[] = {
+    {.bench = "task",
+     .name = "switch",
+     .what = "a switch to another stack",
+     .block = PLX_BENCH_SWITCHES},
+    {.bench = "task",
+     .name = "spawn_exit",
+     .what = "a task begun, run and ended, 64 at a time; the turn of the loop included",
+     .block = PLX_BENCH_STRANDS * PLX_BENCH_GOES_ROUND},
+    {.bench = "task",
+     .name = "yield",
+     .what = "a task that yields, entered again, 64 of them in turn; the turn included",
+     .block = PLX_BENCH_STRANDS * PLX_BENCH_GOES_ROUND},
+    {.bench = "task",
+     .name = "spawn_join",
+     .what = "a task begun and joined by another one: two turns of the loop",
+     .block = JOIN_BLOCK},
+    {.bench = "task",
+     .name = "should_yield",
+     .what = "a task's question whether it should yield; raw: a look at the counter",
+     .block = QUESTIONS},
+};
+
 static int measure_kinds(struct plx_bench *bench, struct plx_bench_strands *strands,
                          const char *missing)
 {
-    static const struct plx_bench_case cases[] = {
-        {.bench = "task",
-         .name = "switch",
-         .what = "a switch to another stack",
-         .block = PLX_BENCH_SWITCHES},
-        {.bench = "task",
-         .name = "spawn_exit",
-         .what = "a task begun, run and ended, 64 at a time; the turn of the loop included",
-         .block = PLX_BENCH_STRANDS * PLX_BENCH_GOES_ROUND},
-        {.bench = "task",
-         .name = "yield",
-         .what = "a task that yields, entered again, 64 of them in turn; the turn included",
-         .block = PLX_BENCH_STRANDS * PLX_BENCH_GOES_ROUND},
-    };
     int rc = 0;
-    for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]) && rc == 0; c++) {
+    for (size_t c = 0; c < 3 && rc == 0; c++) {
         struct plx_bench_subject subjects[KIND_COUNT];
         for (size_t i = 0; i < KIND_COUNT; i++) {
             const plx_bench_fn runs[] = {kinds[i]->switches, kinds[i]->begins, kinds[i]->turns};
@@ -305,26 +315,14 @@ static int measure_kinds(struct plx_bench *bench, struct plx_bench_strands *stra
 
 static int measure_tasks(struct plx_bench *bench, const char *missing)
 {
-    static const struct plx_bench_case join = {
-        .bench = "task",
-        .name = "spawn_join",
-        .what = "a task begun and joined by another one: two turns of the loop",
-        .block = JOIN_BLOCK,
-    };
-    static const struct plx_bench_case ask = {
-        .bench = "task",
-        .name = "should_yield",
-        .what = "a task's question whether it should yield; raw: a look at the counter",
-        .block = QUESTIONS,
-    };
     const struct plx_bench_subject joiner = {
         .name = "pollux", .run = joins, .missing = missing, .mem_node = -1};
     const struct plx_bench_subject askers[] = {
         {.name = "pollux", .run = questions, .missing = missing, .mem_node = -1},
         {.name = "raw", .run = clock_questions, .mem_node = -1},
     };
-    int rc = plx_bench_measure(bench, &join, &joiner, 1);
-    return rc == 0 ? plx_bench_measure(bench, &ask, askers, 2) : rc;
+    int rc = plx_bench_measure(bench, &cases[3], &joiner, 1);
+    return rc == 0 ? plx_bench_measure(bench, &cases[4], askers, 2) : rc;
 }
 
 int plx_bench_task(struct plx_bench *bench)
@@ -333,20 +331,25 @@ int plx_bench_task(struct plx_bench *bench)
 #ifndef PLX_BENCH_BOOST_CONTEXT
     plx_bench_missing_peer(bench, "fcontext", "libboost-context-dev");
 #endif
-    struct plx_bench_strands strands = {
-        .stacks =
-            mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
-    };
+    const size_t count = sizeof(cases) / sizeof(cases[0]);
+    struct plx_bench_strands strands = {.stacks = NULL};
+    if (!plx_bench_is_one_wanted(bench, cases, count)) {
+        int rc = measure_kinds(bench, &strands, NULL);
+        return rc == 0 ? measure_tasks(bench, NULL) : rc;
+    }
+    strands.stacks =
+        mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (strands.stacks == MAP_FAILED)
         return -ENOMEM;
-    int opened = open_reactor(bench, &diag);
+    bool opens = plx_bench_is_one_wanted(bench, cases + 1, count - 1);
+    int opened = opens ? open_reactor(bench, &diag) : 0;
     if (opened != 0)
         plx_bench_failed(bench, "task", &diag);
     const char *missing = opened != 0 ? diag.text : NULL;
     int rc = measure_kinds(bench, &strands, missing);
     if (rc == 0)
         rc = measure_tasks(bench, missing);
-    if (opened == 0) {
+    if (opens && opened == 0) {
         (void)plx_reactor_abandon(ours.reactor, ABANDON_NS);
         plx_runtime_destroy(ours.runtime);
     }

@@ -187,6 +187,8 @@ static int measure(struct plx_bench *bench, const struct plx_bench_case *what, u
     struct plx_diag diag;
     struct rlimit before;
     uint32_t count = 0;
+    if (!plx_bench_is_wanted(bench, what->bench, what->name))
+        return plx_bench_measure(bench, what, NULL, 0);
     while (count < SUBJECTS_MAX && ends[count] != NULL)
         count++;
     uint64_t wanted = 2u * count * connections + OTHER_FDS;
@@ -214,7 +216,8 @@ static int measure(struct plx_bench *bench, const struct plx_bench_case *what, u
         if (rc == 0)
             rc = connect_load(load, &diag);
         if (rc != 0) {
-            plx_bench_failed(bench, "tcp", &diag);
+            if (!plx_bench_is_refusal(rc))
+                plx_bench_failed(bench, "tcp", &diag);
             memcpy(load->why, diag.text, sizeof(diag.text));
             subjects[i].missing = load->why;
         }

@@ -395,7 +395,7 @@ static void try_ours(struct ours *ours, char *why, size_t bytes)
         return;
     }
     snprintf(why, bytes, "%s", diag.text);
-    if (rc != -EPERM && rc != -EACCES && rc != -ENOSYS && rc != -EOPNOTSUPP)
+    if (!plx_bench_is_refusal(rc))
         plx_bench_failed(ours->bench, "uring", &diag);
 }
 
@@ -403,6 +403,8 @@ static int measure(struct plx_bench *bench, const struct plx_bench_case *what,
                    enum plx_bench_ring_kind kind, enum plx_bench_ring_work work)
 {
     char why[sizeof(((struct plx_diag *)0)->text)] = "";
+    if (!plx_bench_is_wanted(bench, what->bench, what->name))
+        return plx_bench_measure(bench, what, NULL, 0);
     struct ours *ours = aligned_alloc(PLX_CACHE_LINE, plx_round_up(sizeof(*ours), PLX_CACHE_LINE));
     if (ours == NULL)
         return -ENOMEM;
@@ -450,6 +452,8 @@ static int measure_batch(struct plx_bench *bench, const struct plx_bench_case *w
                                         "liburing/defer"};
     char why[2][sizeof(((struct plx_diag *)0)->text)] = {"", ""};
     struct plx_bench_subject subjects[4] = {{0}};
+    if (!plx_bench_is_wanted(bench, what->bench, what->name))
+        return plx_bench_measure(bench, what, NULL, 0);
     size_t bytes = plx_round_up(sizeof(struct ours), PLX_CACHE_LINE);
     struct ours *ours[2];
     for (size_t i = 0; i < 2; i++) {
@@ -489,15 +493,14 @@ static int measure_batch(struct plx_bench *bench, const struct plx_bench_case *w
 static int measure_batches(struct plx_bench *bench, enum plx_bench_ring_work work,
                            const char *prefix, const char *text)
 {
-    /* Names last as long as the rows. */
-    static char names[2 * BATCHES][16];
-    static uint32_t used;
+    /* Names last as long as the rows, and are the same in each pass over everything. */
+    static char names[2][BATCHES][16];
     bool quick = plx_bench_is_quick(bench);
     int rc = 0;
     for (size_t i = 0; i < (quick ? FEW_BATCHES : BATCHES) && rc == 0; i++) {
         uint32_t batch = quick ? few_batches[i] : batches[i];
-        char *name = names[used++ % (2 * BATCHES)];
-        snprintf(name, sizeof(names[0]), "%s_b%u", prefix, batch);
+        char *name = names[work == PLX_BENCH_WORK_NOPS][i];
+        snprintf(name, sizeof(names[0][0]), "%s_b%u", prefix, batch);
         const struct plx_bench_case what = {
             .bench = "uring",
             .name = name,
