@@ -209,7 +209,7 @@ bench: $(B)/pollux
 $(B)/test/%: $(B)/obj/test/%.o $(TEST_OBJ) $(B)/libpollux.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(PKG_LIBS) -lcmocka -ljansson -lm -o $@
+	$(Q)$(CC) $(ALL_LDFLAGS) $^ $(PKG_LIBS) $(TEST_LIBS) -lcmocka -ljansson -lm -o $@
 
 # What the commands share is no part of the library.
 $(filter $(B)/test/tools/%,$(TEST_BIN)): $(B)/obj/tools/cli.o
@@ -217,6 +217,9 @@ $(B)/test/tools/test_bench_interval: $(B)/obj/tools/bench/interval.o
 $(B)/test/tools/test_bench_heat: $(addprefix $(B)/obj/tools/bench/, \
                                    heat.o html_heat.o load.o matrix.o)
 $(B)/test/tools/test_bench_select: $(B)/obj/tools/bench/select.o $(B)/obj/tools/bench/interrupts.o
+# The whole benchmark, with some calls of its own.
+$(B)/test/tools/test_bench_faults: $(filter-out $(B)/obj/tools/pollux.o,$(TOOL_OBJ))
+$(B)/test/tools/test_bench_faults: TEST_LIBS = $(B)/libpollux.a $(PEER_LIBS)
 
 # Its tables are printed of rows made up, by all of the command but its main.
 $(B)/test/tools/test_bench_report: $(filter-out $(B)/obj/tools/pollux.o,$(TOOL_OBJ))
