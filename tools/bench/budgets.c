@@ -4,8 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tools/bench/frame.h"
-#include "tools/cli.h"
+#include "tools/bench/tables.h"
 
 const struct plx_bench_budget plx_bench_budgets[] = {
     {"ring", "rtt_8B", "pollux/cells", "raw", 1.20},
@@ -139,10 +138,13 @@ static void judge(struct plx_cli_table *table, const struct plx_bench_budget *bu
                           rate ? "per s" : "ns");
     else
         plx_cli_table_add(table, "%.1f ns", figure);
+    bool doubtful =
+        plx_bench_marks(row)[0] != '\0' || (peer != NULL && plx_bench_marks(peer)[0] != '\0');
+    const char *doubt = doubtful ? ", in doubt" : "";
     if (beyond <= 0)
-        plx_cli_table_add(table, "met");
+        plx_cli_table_add(table, "met%s", doubt);
     else
-        plx_cli_table_add(table, "missed by %.1f %%", 100 * beyond);
+        plx_cli_table_add(table, "missed by %.1f %%%s", 100 * beyond, doubt);
 }
 
 void plx_bench_print_verdict(const struct plx_bench *bench)

@@ -59,6 +59,15 @@ static void add_places(json_t *object, const struct plx_bench_row *row)
     json_object_set_new(object, "mem_node", number_or_null(row->mem_node));
 }
 
+json_t *plx_bench_place_json(const struct plx_bench_row *row)
+{
+    json_t *object =
+        json_pack("{s:s,s:o}", "subject", row->subject, "p50", real_or_null(row, row->p50));
+    if (object != NULL)
+        add_places(object, row);
+    return object;
+}
+
 /* What may be wrong with a row, and what was seen of the machine meanwhile. */
 static void add_doubts(json_t *object, const struct plx_bench_row *row)
 {

@@ -17,6 +17,8 @@
 json_t *plx_bench_document(const struct plx_bench *bench);
 /* One row of it, without its ratio; a new reference. */
 json_t *plx_bench_row_json(const struct plx_bench_row *row);
+/* Of a row its subject, median and place alone, which is what matrices are made of. */
+json_t *plx_bench_place_json(const struct plx_bench_row *row);
 /*
  * The ratio of Pollux to row `at`: of the first Pollux row that was measured beside it, on the same
  * cores. False: there is none with figures, or it is of that subject itself, here or elsewhere.

@@ -6,8 +6,7 @@
 #include <string.h>
 
 #include "tools/bench/document.h"
-#include "tools/bench/heat.h"
-#include "tools/cli.h"
+#include "tools/bench/tables.h"
 
 const char *plx_bench_unit_text(const struct plx_bench_row *row)
 {
@@ -23,9 +22,9 @@ bool plx_bench_higher_is_better(const struct plx_bench_row *row)
     return row->unit == PLX_BENCH_RATE || row->unit == PLX_BENCH_BANDWIDTH;
 }
 
-/* --- tables ---------------------------------------------------------------------------------- */
+/* --- cells ----------------------------------------------------------------------------------- */
 
-static void add_figure(struct plx_cli_table *table, double value)
+void plx_bench_add_figure(struct plx_cli_table *table, double value)
 {
     if (!isfinite(value))
         plx_cli_table_add(table, "-");
@@ -36,6 +35,64 @@ static void add_figure(struct plx_cli_table *table, double value)
     else
         plx_cli_table_add(table, "%.0f", value);
 }
+
+const char *plx_bench_marks(const struct plx_bench_row *row)
+{
+    static const char *const marks[] = {"", "b", "d", "bd", "u", "bu", "du", "bdu"};
+    return row->has ? marks[row->busy + 2 * row->drifted + 4 * row->unsure] : "";
+}
+
+size_t plx_bench_marks_width(const struct plx_bench_row *rows, uint32_t count)
+{
+    size_t widest = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        size_t width = strlen(plx_bench_marks(&rows[i]));
+        widest = width > widest ? width : widest;
+    }
+    return widest;
+}
+
+double plx_bench_spread(const struct plx_bench_row *row)
+{
+    double spread = (row->ci_high - row->ci_low) / 2 / row->p50;
+    return row->has && isfinite(spread) ? spread : (double)NAN;
+}
+
+/* With room for marks only in tables in which there are some, as most have none. */
+static void add_marked(struct plx_cli_table *table, const char *text, const char *marks,
+                       size_t width)
+{
+    if (width == 0)
+        plx_cli_table_add(table, "%s", text);
+    else
+        plx_cli_table_add(table, "%s %-*s", text, (int)width, marks);
+}
+
+void plx_bench_add_spread(struct plx_cli_table *table, const struct plx_bench_row *row,
+                          size_t marks)
+{
+    char text[32] = "-";
+    double percent = 100 * plx_bench_spread(row);
+    if (percent > 999)
+        snprintf(text, sizeof(text), ">999");
+    else if (isfinite(percent))
+        snprintf(text, sizeof(text), percent < 9.95 ? "%.1f" : "%.0f", percent);
+    add_marked(table, text, plx_bench_marks(row), marks);
+}
+
+void plx_bench_add_spread_heading(struct plx_cli_table *table, size_t marks)
+{
+    add_marked(table, "+-%", "", marks);
+}
+
+void plx_bench_end_table(struct plx_cli_table *table, FILE *stream)
+{
+    if (plx_cli_table_print(table, stream, 2) < 0)
+        plx_cli_error("pollux bench", "out of memory");
+    plx_cli_table_fini(table);
+}
+
+/* --- tables ---------------------------------------------------------------------------------- */
 
 /* Ours, to which the others of a case are compared: the first; NULL if none has figures. */
 static const struct plx_bench_row *primary(const struct plx_bench_row *rows, uint32_t count)
@@ -70,25 +127,27 @@ static void add_ratio(struct plx_cli_table *table, const struct plx_bench_row *r
 }
 
 static void add_table_row(struct plx_cli_table *table, const struct plx_bench_row *rows,
-                          uint32_t count, uint32_t at)
+                          uint32_t count, uint32_t at, size_t marks)
 {
     const struct plx_bench_row *row = &rows[at];
     const struct plx_bench_row *ours = primary(rows, count);
     plx_cli_table_add(table, "%s", row->subject);
     if (!row->has) {
-        for (int i = 0; i < 8; i++)
+        plx_cli_table_add(table, "-");
+        plx_bench_add_spread(table, row, marks);
+        for (int i = 0; i < 6; i++)
             plx_cli_table_add(table, "-");
         plx_cli_table_add(table, "%s", "");
         plx_cli_table_add(table, "%s", row->why);
         return;
     }
-    add_figure(table, row->p50);
-    add_figure(table, row->p90);
-    add_figure(table, row->p99);
-    add_figure(table, row->p999);
-    add_figure(table, row->max);
-    add_figure(table, row->min);
-    add_figure(table, row->mean);
+    plx_bench_add_figure(table, row->p50);
+    plx_bench_add_spread(table, row, marks);
+    plx_bench_add_figure(table, row->p90);
+    plx_bench_add_figure(table, row->p99);
+    plx_bench_add_figure(table, row->p999);
+    plx_bench_add_figure(table, row->max);
+    plx_bench_add_figure(table, row->min);
     plx_cli_table_add(table, "%llu", (unsigned long long)row->n);
     add_ratio(table, rows, count, at);
     if (ours == row)
@@ -113,110 +172,30 @@ static void print_title(const struct plx_bench *bench, const struct plx_bench_ro
 static void print_rows(const struct plx_bench *bench, const struct plx_bench_row *rows,
                        uint32_t count)
 {
-    static const char *const headings[] = {"subject", "p50",       "p90",   "p99",
-                                           "p99.9",   "max",       "min",   "mean",
-                                           "samples", "pollux/it", "budget"};
+    static const char *const headings[] = {"p90", "p99",     "p99.9",     "max",
+                                           "min", "samples", "pollux/it", "budget"};
+    size_t marks = plx_bench_marks_width(rows, count);
     struct plx_cli_table table;
     plx_cli_table_init(&table, "lrrrrrrrrrl", bench->tables);
+    plx_cli_table_add(&table, "subject");
+    plx_cli_table_add(&table, "p50");
+    plx_bench_add_spread_heading(&table, marks);
     for (size_t i = 0; i < sizeof(headings) / sizeof(headings[0]); i++)
         plx_cli_table_add(&table, "%s", headings[i]);
     for (uint32_t i = 0; i < count; i++)
-        add_table_row(&table, rows, count, i);
-    if (plx_cli_table_print(&table, bench->tables, 2) < 0)
-        plx_cli_error("pollux bench", "out of memory");
-    plx_cli_table_fini(&table);
+        add_table_row(&table, rows, count, i, marks);
+    plx_bench_end_table(&table, bench->tables);
     fputc('\n', bench->tables);
 }
 
-/* Cores and nodes in one case: a line each, as a matrix of many would not fit. */
-static void add_place(struct plx_cli_table *table, const struct plx_bench_row *row)
-{
-    if (row->cpu_b >= 0) {
-        plx_cli_table_add(table, "%d - %d", row->cpu_a, row->cpu_b);
-        plx_cli_table_add(table, "%d - %d", row->node_a, row->node_b);
-    } else {
-        plx_cli_table_add(table, "%d", row->cpu_a);
-        plx_cli_table_add(table, "%d", row->node_a);
-    }
-    if (strcmp(row->bench, "jitter") == 0)
-        plx_cli_table_add(table, "-"); /* there is none to speak of */
-    else
-        plx_cli_table_add(table, row->mem_node >= 0 ? "node %d" : "unknown", row->mem_node);
-    plx_cli_table_add(table, "%s", row->subject);
-}
-
-static void print_places(const struct plx_bench *bench, const struct plx_bench_row *rows,
-                         uint32_t count)
-{
-    bool one = rows->cpu_b < 0;
-    const char *const headings[] = {one ? "cpu" : "cpus",
-                                    one ? "node" : "nodes",
-                                    "memory",
-                                    "subject",
-                                    "p50",
-                                    "p99",
-                                    "min",
-                                    "max",
-                                    "samples",
-                                    ""};
-    struct plx_cli_table table;
-    plx_cli_table_init(&table, "llllrrrrrl", bench->tables);
-    for (size_t i = 0; i < sizeof(headings) / sizeof(headings[0]); i++)
-        plx_cli_table_add(&table, "%s", headings[i]);
-    for (uint32_t i = 0; i < count; i++) {
-        const struct plx_bench_row *row = &rows[i];
-        add_place(&table, row);
-        if (row->has) {
-            add_figure(&table, row->p50);
-            add_figure(&table, row->p99);
-            add_figure(&table, row->min);
-            add_figure(&table, row->max);
-            plx_cli_table_add(&table, "%llu", (unsigned long long)row->n);
-        } else {
-            for (int j = 0; j < 5; j++)
-                plx_cli_table_add(&table, "-");
-        }
-        plx_cli_table_add(&table, "%s", row->why);
-    }
-    if (plx_cli_table_print(&table, bench->tables, 2) < 0)
-        plx_cli_error("pollux bench", "out of memory");
-    plx_cli_table_fini(&table);
-    fputc('\n', bench->tables);
-}
-
-/* The rows of a case as matrices, one for each subject. False: lines say more, or they are too
- * wide.
- */
-static bool print_matrices(const struct plx_bench *bench, const struct plx_bench_row *rows,
-                           uint32_t count)
+/* The width of lines that are printed there; 0: endless. */
+static unsigned width_of(FILE *stream)
 {
     struct plx_cli_table table;
-    plx_cli_table_init(&table, "l", bench->tables);
+    plx_cli_table_init(&table, "l", stream);
     unsigned width = table.width;
     plx_cli_table_fini(&table);
-    json_t *results = json_array();
-    for (uint32_t i = 0; i < count; i++)
-        json_array_append_new(results, plx_bench_row_json(&rows[i]));
-    bool printed = true;
-    for (uint32_t i = 0; i < count && printed; i++) {
-        struct plx_bench_heat heat;
-        bool known = false;
-        for (uint32_t j = 0; j < i; j++)
-            known = known || strcmp(rows[i].subject, rows[j].subject) == 0;
-        if (known)
-            continue;
-        printed = plx_bench_heat_init(&heat, results, 0, count - 1, rows[i].subject) &&
-                  plx_bench_matrix_suits(&heat);
-        if (printed) {
-            fprintf(bench->tables, "  %s, p50%s\n", rows[i].subject,
-                    heat.sided ? "; the memory is near the CPU of the row" : "");
-            plx_bench_matrix_print(&heat, plx_bench_depth_of(bench->tables), width, bench->tables);
-            fputc('\n', bench->tables);
-        }
-        plx_bench_heat_fini(&heat);
-    }
-    json_decref(results);
-    return printed;
+    return width;
 }
 
 void plx_bench_print_case(const struct plx_bench *bench, uint32_t first, uint32_t count)
@@ -227,10 +206,9 @@ void plx_bench_print_case(const struct plx_bench *bench, uint32_t first, uint32_
     bool places = strcmp(rows->bench, "c2c") == 0 || strcmp(rows->bench, "mem") == 0 ||
                   strcmp(rows->bench, "jitter") == 0;
     print_title(bench, rows, places);
-    bool suits = plx_bench_heat_suits(rows->bench, rows->case_name);
-    if (places && !(suits && print_matrices(bench, rows, count)))
-        print_places(bench, rows, count);
-    else if (!places)
+    if (places)
+        plx_bench_print_places(rows, count, bench->tables, width_of(bench->tables));
+    else
         print_rows(bench, rows, count);
     /* Whoever reads through a pipe is not to wait for the end. */
     fflush(bench->tables);
@@ -247,7 +225,7 @@ void plx_bench_print_end(const struct plx_bench *bench)
             (unsigned long long)bench->discarded_steal, (unsigned long long)bench->discarded_busy);
     if (bench->rows_busy != 0)
         fprintf(bench->tables,
-                "%u rows are of slices in which other programs ran, as there were no better: "
-                "measure again when the machine is quiet\n",
+                "%u rows, marked b, are of slices in which other programs ran, as there were no "
+                "better: measure again when the machine is quiet\n",
                 bench->rows_busy);
 }

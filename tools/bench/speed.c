@@ -73,7 +73,8 @@ void plx_bench_speed_print(const struct plx_bench *bench)
     fprintf(bench->tables, "%llu slices were preceded by %.1f ms that do not count, to warm up\n",
             (unsigned long long)bench->warm_slices, PLX_BENCH_WARM_US / 1e3);
     if (bench->rows_unsure != 0)
-        fprintf(bench->tables, "%u rows did not come to %g %%: more --time, or a quieter machine\n",
+        fprintf(bench->tables,
+                "%u rows did not come to %g %%, marked u: more --time, or a quieter machine\n",
                 bench->rows_unsure, 100 * bench->precision);
     if (bench->speed_count == 0)
         return;
@@ -87,7 +88,7 @@ void plx_bench_speed_print(const struct plx_bench *bench)
             "speed of the cores: an addition took %.3f to %.3f ns, between rounds (%.1f %%)", least,
             most, 100 * (most / least - 1));
     if (bench->rows_drifted != 0)
-        fprintf(bench->tables, "; in %u rows it moved by more than %.0f %% meanwhile",
+        fprintf(bench->tables, "; in %u rows, marked d, it moved by more than %.0f %% meanwhile",
                 bench->rows_drifted, 100 * PLX_BENCH_DRIFT);
     fputc('\n', bench->tables);
 }
