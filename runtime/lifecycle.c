@@ -148,12 +148,46 @@ void plx__runtime_follow(struct plx_reactor *r)
 
 /* --- threads ---------------------------------------------------------------------------------- */
 
-static void report(struct plx__slot *slot, bool *flag, int *field, int rc)
+/*
+ * Takes an idle slot for the calling thread to open; false when it is another one's. What an
+ * attempt before this one has reported is forgotten, or it would be taken for this one's answer.
+ */
+static bool claim(struct plx__slot *slot)
 {
     struct plx_runtime *rt = slot->runtime;
     pthread_mutex_lock(&rt->lock);
-    *field = rc;
-    *flag = true;
+    bool mine = plx_load_relaxed(&slot->life) == PLX__SLOT_IDLE;
+    if (mine) {
+        plx_store_relaxed(&slot->life, PLX__SLOT_OPENING);
+        slot->opened = false;
+        slot->open_rc = 0;
+        slot->diag = (struct plx_diag){0};
+        slot->pin_note[0] = '\0';
+        slot->stack_note[0] = '\0';
+    }
+    pthread_mutex_unlock(&rt->lock);
+    return mine;
+}
+
+/* The claimed slot was opened, or is idle again: in one step, as another thread may claim it. */
+static void report_opened(struct plx__slot *slot, int rc)
+{
+    struct plx_runtime *rt = slot->runtime;
+    pthread_mutex_lock(&rt->lock);
+    if (rc != 0)
+        plx_store_relaxed(&slot->life, PLX__SLOT_IDLE);
+    slot->open_rc = rc;
+    slot->opened = true;
+    pthread_cond_broadcast(&rt->changed);
+    pthread_mutex_unlock(&rt->lock);
+}
+
+static void report_started(struct plx__slot *slot, int rc)
+{
+    struct plx_runtime *rt = slot->runtime;
+    pthread_mutex_lock(&rt->lock);
+    slot->start_rc = rc;
+    slot->ready = true;
     pthread_cond_broadcast(&rt->changed);
     pthread_mutex_unlock(&rt->lock);
 }
@@ -183,11 +217,9 @@ static void live(struct plx__slot *slot)
 {
     struct plx_runtime *rt = slot->runtime;
     int rc = plx__reactor_open(rt, slot->index, false, &slot->diag);
-    report(slot, &slot->opened, &slot->open_rc, rc);
-    if (rc != 0) {
-        plx_store_release(&slot->life, PLX__SLOT_IDLE);
+    report_opened(slot, rc);
+    if (rc != 0)
         return;
-    }
 
     struct plx_reactor *r = plx_load_relaxed(&slot->reactor);
     if (!wait_for_go(rt)) {
@@ -196,7 +228,7 @@ static void live(struct plx__slot *slot)
     }
     rc = rt->opts.on_start != NULL ? rt->opts.on_start(r, rt->opts.ctx) : 0;
     slot->started = rc >= 0;
-    report(slot, &slot->ready, &slot->start_rc, rc < 0 ? rc : 0);
+    report_started(slot, rc < 0 ? rc : 0);
 
     turn_until_teardown(rt, r);
     /* One that was given up calls nobody any more: who stopped the runtime has gone on. */
@@ -231,18 +263,6 @@ static void block_signals(sigset_t *before)
     for (size_t i = 0; i < sizeof(fatal) / sizeof(*fatal); i++)
         sigdelset(&all, fatal[i]);
     pthread_sigmask(SIG_SETMASK, &all, before);
-}
-
-/* Takes an idle slot for the calling thread to open; false when it is another one's. */
-static bool claim(struct plx__slot *slot)
-{
-    struct plx_runtime *rt = slot->runtime;
-    pthread_mutex_lock(&rt->lock);
-    bool mine = plx_load_relaxed(&slot->life) == PLX__SLOT_IDLE;
-    if (mine)
-        plx_store_relaxed(&slot->life, PLX__SLOT_OPENING);
-    pthread_mutex_unlock(&rt->lock);
-    return mine;
 }
 
 /* What forbids any reactor of this runtime to begin. */
@@ -563,9 +583,7 @@ int plx_reactor_adopt(struct plx_runtime *rt, uint32_t index, struct plx_reactor
     rc = start_keeper(rt, false, diag);
     if (rc == 0)
         rc = plx__reactor_open(rt, index, true, diag);
-    if (rc != 0)
-        plx_store_release(&slot->life, PLX__SLOT_IDLE);
-    report(slot, &slot->opened, &slot->open_rc, rc);
+    report_opened(slot, rc);
     if (rc == 0)
         *out = plx_load_relaxed(&slot->reactor);
     return rc;

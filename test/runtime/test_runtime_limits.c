@@ -184,6 +184,39 @@ static void descriptors_used_up_are_an_error(void **state)
     assert_string_equal(diag.what, "keeper");
 }
 
+/* Reactor 0 is refused a descriptor, and may try again when there are some. */
+static void adopt_without_descriptors(struct plx_runtime *rt, struct plx_diag *diag)
+{
+    struct rlimit was;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    int next = dup(0);
+    close(next);
+    const struct rlimit limit = {.rlim_cur = (rlim_t)next, .rlim_max = was.rlim_max};
+    struct plx_reactor *reactor = NULL;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    int rc = plx_reactor_adopt(rt, 0, &reactor, diag);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+    assert_int_equal(rc, -EMFILE);
+    assert_null(reactor);
+}
+
+static void start_after_a_failed_adopt_has_an_answer_of_its_own(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"reactors=2", "reactors=2 backend=epoll"};
+    for (unsigned i = 0; i < 2; i++) {
+        struct rt_things before = rt_count_things();
+        struct plx_runtime *rt = rt_create(words[i], NULL);
+        struct plx_diag diag = {0};
+        adopt_without_descriptors(rt, &diag);
+        assert_non_null(strstr(diag.text, "descriptors"));
+        rt_start(rt);
+        assert_non_null(plx_runtime_reactor(rt, 0));
+        rt_finish(rt);
+        rt_expect_things(&before);
+    }
+}
+
 static int start_without_threads(struct plx_diag *diag)
 {
     struct plx_runtime_opts opts;
@@ -379,6 +412,7 @@ int main(void)
         cmocka_unit_test(hugepages_required_and_not_there_are_named),
         cmocka_unit_test(memlock_too_small_is_named_or_done_without),
         cmocka_unit_test(descriptors_used_up_are_an_error),
+        cmocka_unit_test(start_after_a_failed_adopt_has_an_answer_of_its_own),
         cmocka_unit_test(threads_used_up_are_an_error),
         cmocka_unit_test(each_feature_denied_is_done_without_and_told),
         cmocka_unit_test(sq_thread_denied_is_done_without_and_told),
