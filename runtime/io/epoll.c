@@ -15,6 +15,7 @@
  * Calls go by libc's symbols, so that a preloaded network stack can take them over.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -474,6 +475,19 @@ static bool epoll_prepare_wait(struct plx__io *io)
            epoll->ready_count == 0;
 }
 
+/* `left` NULL: without end. What epoll_wait answers. */
+static int wait_for_edges(struct plx__epoll *epoll, const struct timespec *left)
+{
+    epoll->io.kernel_entries++;
+    if (!epoll->waits_by_poll)
+        return epoll_pwait2(epoll->fd, epoll->events, PLX__BATCH_MAX, left, NULL);
+    struct pollfd edges = {.fd = epoll->fd, .events = POLLIN};
+    if (ppoll(&edges, 1, left, NULL) <= 0)
+        return 0;
+    epoll->io.kernel_entries++;
+    return epoll_wait(epoll->fd, epoll->events, PLX__BATCH_MAX, 0);
+}
+
 static void epoll_wait_until(struct plx__io *io, uint64_t until_ns)
 {
     struct plx__epoll *epoll = of(io);
@@ -484,9 +498,7 @@ static void epoll_wait_until(struct plx__io *io, uint64_t until_ns)
         return;
     struct timespec left = {.tv_sec = (time_t)((until_ns - now) / 1000000000u),
                             .tv_nsec = (long)((until_ns - now) % 1000000000u)};
-    io->kernel_entries++;
-    note_edges(epoll, epoll_pwait2(epoll->fd, epoll->events, PLX__BATCH_MAX,
-                                   until_ns != UINT64_MAX ? &left : NULL, NULL));
+    note_edges(epoll, wait_for_edges(epoll, until_ns != UINT64_MAX ? &left : NULL));
 }
 
 /* Nothing is kept back from the kernel, so there is nothing to show it. */
@@ -552,6 +564,20 @@ PLX_COLD static int watch_eventfd(struct plx__epoll *epoll, int fd, struct plx_d
     return plx_diag_set(diag, -error, "epoll", "watching what wakes: %s", strerror(error));
 }
 
+/*
+ * Some containers' filters do not know epoll_pwait2, whose waits end to the ns, and refuse it. A
+ * sleep that comes back at once would be a spin, so that it is tried before the first one.
+ */
+PLX_COLD static void choose_wait(struct plx__epoll *epoll, bool sleeps)
+{
+    const struct timespec none = {0};
+    if (epoll_pwait2(epoll->fd, epoll->events, 1, &none, NULL) >= 0)
+        return;
+    epoll->waits_by_poll = true;
+    if (sleeps)
+        plx__io_note(&epoll->io, "epoll_pwait2 refused (%s): sleeping by ppoll", strerror(errno));
+}
+
 PLX_COLD int plx__epoll_open(const struct plx__io_config *config, struct plx__io **out,
                              struct plx_diag *diag)
 {
@@ -577,6 +603,7 @@ PLX_COLD int plx__epoll_open(const struct plx__io_config *config, struct plx__io
                           error == EMFILE ? ": the limit of open descriptors is reached" : "");
         goto free_descriptors;
     }
+    choose_wait(epoll, config->wake != NULL);
     rc = plx__workers_open(&epoll->io, config, &epoll->workers, diag);
     if (rc != 0)
         goto close_fd;

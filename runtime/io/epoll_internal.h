@@ -45,8 +45,9 @@ struct plx__epoll {
     struct plx__descriptor *descriptors; /* io.fd_limit of them */
     struct plx__workers *workers;
     int fd;
-    bool woken;       /* since the last turn an edge came that no descriptor of ours has */
-    uint32_t waiting; /* ops in all lines */
+    bool waits_by_poll; /* epoll_pwait2 is refused here */
+    bool woken;         /* since the last turn an edge came that no descriptor of ours has */
+    uint32_t waiting;   /* ops in all lines */
     int32_t ready_first;
     int32_t ready_last;
     uint32_t ready_count;

@@ -14,11 +14,13 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "runtime/runtime_internal.h"
+#include "test/deny.h"
 #include "test/runtime/io/seen.h"
 #include "test/runtime/rt_fixture.h"
 
@@ -531,6 +533,54 @@ static void sleeper_without_an_eventfd_is_an_error_that_names_the_policy(void **
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* In the child: its exit status says where it went wrong. */
+static int sleep_otherwise(int error)
+{
+    static struct rt_lines lines;
+    struct plx_runtime *rt = create("idle=block backend=epoll", "", NULL);
+    struct plx_reactor *reactor = rt_adopt(rt, 0);
+    plx_reactor_explain(reactor, rt_keep_line, &lines);
+    char told[128];
+    snprintf(told, sizeof(told), "not got: epoll_pwait2 refused (%s)", strerror(error));
+    if (rt_lines_with(&lines, told) != 1)
+        return 1;
+
+    uint64_t at = plx_reactor_now_ns(reactor) + 30000000;
+    plx_timer_arm(reactor, &timer, at, on_timer, NULL);
+    while (plx_load_relaxed(&came) == 0) {
+        if (plx_reactor_poll(reactor) == 0)
+            plx_reactor_idle(reactor);
+    }
+    if (plx_reactor_now_ns(reactor) < at)
+        return 2;
+    /* One, and some that found an edge; without a sleep there are thousands. */
+    uint64_t sleeps = stats_of(rt, 0).sleeps;
+    if (sleeps == 0 || sleeps > 100)
+        return 3;
+
+    pthread_t thread;
+    plx_timer_arm(reactor, &timer, plx_reactor_now_ns(reactor) + RT_PATIENCE_NS, on_timer, NULL);
+    plx_store_relaxed(&came, 0);
+    if (pthread_create(&thread, NULL, stop_the_sleeper, rt) != 0)
+        return 4;
+    while (!plx_runtime_is_stopping(rt) && plx_load_relaxed(&came) == 0) {
+        if (plx_reactor_poll(reactor) == 0)
+            plx_reactor_idle(reactor);
+    }
+    if (pthread_join(thread, NULL) != 0 || plx_load_relaxed(&came) != 0)
+        return 5;
+    rt_abandon(reactor);
+    rt_finish(rt);
+    return 0;
+}
+
+static void sleeper_whose_wait_is_refused_sleeps_by_another(void **state)
+{
+    (void)state;
+    assert_int_equal(deny_in_child(SYS_epoll_pwait2, EPERM, sleep_otherwise), 0);
+    assert_int_equal(deny_in_child(SYS_epoll_pwait2, ENOSYS, sleep_otherwise), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest cases[] = {
@@ -551,6 +601,7 @@ int main(void)
         cmocka_unit_test(reactor_in_a_loop_of_poll_wakes_for_everything),
         cmocka_unit_test(reactor_that_spins_has_no_descriptor_to_wait_for),
         cmocka_unit_test(sleeper_without_an_eventfd_is_an_error_that_names_the_policy),
+        cmocka_unit_test(sleeper_whose_wait_is_refused_sleeps_by_another),
     };
     return cmocka_run_group_tests(cases, NULL, NULL);
 }
