@@ -325,6 +325,9 @@ int plx_task_try_join(struct plx_task *task, int64_t *result)
 {
     if (task->state != PLX__TASK_ENDED)
         return -EAGAIN;
+    /* A joiner that is woken, and has yet to run, has its result still to take. */
+    if (task->joiner != NULL && task->joiner != plx__task_running)
+        return -EAGAIN;
     if (result != NULL)
         *result = task->result;
     task->tasks->unreleased--;

@@ -91,9 +91,8 @@ PLX_API PLX_MUST_CHECK int plx_task_spawn(struct plx_reactor *reactor,
 PLX_API PLX_MUST_CHECK int plx_task_join(struct plx_task *task, int64_t *result);
 
 /*
- * The same without waiting, from anywhere on the thread: -EAGAIN while the task has not ended. A
- * third party's call may take the result from a joiner that is woken and has not run yet, and
- * releases the task under it: leave a task that somebody joins to its joiner.
+ * The same without waiting, from anywhere on the thread: -EAGAIN while the task has not ended, or
+ * another task waits for it, whose it is then.
  */
 PLX_API PLX_MUST_CHECK int plx_task_try_join(struct plx_task *task, int64_t *result);
 

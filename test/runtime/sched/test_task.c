@@ -404,6 +404,55 @@ static void join_that_is_cancelled_leaves_the_task(void **state)
     task_world_close(&world);
 }
 
+struct shared_end {
+    struct plx_task *task;
+    bool joined;
+    unsigned taken;
+};
+
+static int64_t yield_and_give(void *ctx)
+{
+    (void)ctx;
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(plx_task_yield(), 0);
+    return 11;
+}
+
+static int64_t join_shared(void *ctx)
+{
+    struct shared_end *end = ctx;
+    int64_t result = 0;
+    int rc = plx_task_join(end->task, &result);
+    end->joined = true;
+    return rc == 0 ? result : rc;
+}
+
+/* Behind the one that ends in the list of ready ones, so ahead of the joiner which that wakes. */
+static int64_t take_shared(void *ctx)
+{
+    struct shared_end *end = ctx;
+    while (!end->joined) {
+        int rc = plx_task_try_join(end->task, NULL);
+        end->taken += rc == 0;
+        assert_int_equal(plx_task_yield(), 0);
+    }
+    return 0;
+}
+
+static void task_is_left_to_its_joiner_that_is_woken(void **state)
+{
+    (void)state;
+    struct task_world world = task_world_open("");
+    struct shared_end end = {0};
+    struct plx_task *joiner = task_start(&world, join_shared, &end);
+    end.task = task_start(&world, yield_and_give, NULL);
+    struct plx_task *taker = task_start(&world, take_shared, &end);
+    assert_int_equal(task_finish(&world, joiner), 11);
+    assert_int_equal(task_finish(&world, taker), 0);
+    assert_int_equal(end.taken, 0);
+    task_world_close(&world);
+}
+
 static int64_t cancel_self(void *ctx)
 {
     (void)ctx;
@@ -611,6 +660,7 @@ int main(void)
         cmocka_unit_test(cancel_is_sticky_but_for_shields_on_epoll),
         cmocka_unit_test(cancel_of_a_shielded_wait_waits_for_its_end),
         cmocka_unit_test(join_that_is_cancelled_leaves_the_task),
+        cmocka_unit_test(task_is_left_to_its_joiner_that_is_woken),
         cmocka_unit_test(task_that_cancels_itself_is_refused_its_waits),
         cmocka_unit_test(tasks_that_wait_are_cancelled_when_the_reactor_ends),
         cmocka_unit_test(task_that_never_ends_is_named_at_the_deadline),
