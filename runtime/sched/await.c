@@ -37,7 +37,9 @@ static void cut_off(struct plx_timer *timer, void *ctx)
 {
     struct waited *waited = ctx;
     (void)timer;
-    waited->cut_off = true;
+    /* Not one that its task's cancelling has ended before. */
+    enum plx_op_state state = plx_op_state(waited->op);
+    waited->cut_off = state == PLX_OP_QUEUED || state == PLX_OP_SUBMITTED;
     ask_to_end(waited);
 }
 

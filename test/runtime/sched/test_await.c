@@ -22,6 +22,7 @@
 #include "runtime/sched/await.h"
 #include "runtime/sched/await_call.h"
 #include "runtime/sched/sync.h"
+#include "runtime/sched/timer.h"
 #include "test/runtime/rt_fixture.h"
 #include "test/runtime/sched/task_fixture.h"
 
@@ -337,6 +338,35 @@ static void wait_beyond_its_deadline_is_cut_off(void **state)
     run_everywhere(cut_off_some);
 }
 
+static void cancel_waiter(struct plx_timer *timer, void *ctx)
+{
+    (void)timer;
+    plx_task_cancel(ctx);
+}
+
+/* Both are due in one turn, the cancelling first: the op's event comes in the next one. */
+static void cancel_before_the_deadline(void)
+{
+    int pipes[2];
+    char byte = 0;
+    struct plx_op op;
+    struct plx_timer timer = {0};
+    assert_int_equal(pipe(pipes), 0);
+    uint64_t at_ns = plx_reactor_now_ns(scene.world.reactor) + 1000000;
+    plx_timer_arm(scene.world.reactor, &timer, at_ns, cancel_waiter, plx_task_self());
+    read_pipe(&op, &byte, pipes);
+    assert_int_equal(plx_await_until(&op, at_ns), -ECANCELED);
+    assert_true(plx_task_is_cancelled(plx_task_self()));
+    assert_int_equal(plx_await_close(pipes[0]), 0);
+    assert_int_equal(plx_await_close(pipes[1]), 0);
+}
+
+static void wait_cancelled_ahead_of_its_deadline_is_cancelled(void **state)
+{
+    (void)state;
+    run_everywhere(cancel_before_the_deadline);
+}
+
 static void wait_for_many_events(void)
 {
     struct plx_op op;
@@ -385,6 +415,7 @@ int main(void)
         cmocka_unit_test(wrappers_of_sockets_give_results),
         cmocka_unit_test(wrappers_of_other_reactors_give_results),
         cmocka_unit_test(wait_beyond_its_deadline_is_cut_off),
+        cmocka_unit_test(wait_cancelled_ahead_of_its_deadline_is_cancelled),
         cmocka_unit_test(wait_for_a_multishot_op_is_refused),
         cmocka_unit_test(wait_with_a_full_ring_comes_later),
     };
