@@ -391,6 +391,19 @@ int plx__keeper_start(struct plx_runtime *rt, bool signals, struct plx_diag *dia
     return 0;
 }
 
+void plx__keeper_give_back(struct plx_runtime *rt)
+{
+    struct plx__keeper *keeper = &rt->keeper;
+    if (!keeper->takes)
+        return;
+    sigset_t none;
+    sigemptyset(&none);
+    (void)signalfd(keeper->signal_fd, &none, 0);
+    if (pthread_equal(keeper->taker, pthread_self()))
+        pthread_sigmask(SIG_UNBLOCK, &keeper->taken, NULL);
+    keeper->takes = false;
+}
+
 void plx__keeper_stop(struct plx_runtime *rt)
 {
     struct plx__keeper *keeper = &rt->keeper;
@@ -400,10 +413,8 @@ void plx__keeper_stop(struct plx_runtime *rt)
     while (write(keeper->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
         ;
     pthread_join(keeper->thread, NULL);
+    plx__keeper_give_back(rt);
     close(keeper->wake_fd);
     close(keeper->signal_fd);
-    if (keeper->takes && pthread_equal(keeper->taker, pthread_self()))
-        pthread_sigmask(SIG_UNBLOCK, &keeper->taken, NULL);
-    keeper->takes = false;
     keeper->running = false;
 }

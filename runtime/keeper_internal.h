@@ -54,7 +54,9 @@ struct plx__keeper {
  */
 int plx__keeper_start(struct plx_runtime *runtime, bool signals,
                       struct plx_diag *diag) PLX_MUST_CHECK;
-/* Ends it; the signals are unblocked if it is called by the thread that had them blocked. */
+/* Takes the signals no longer; they are unblocked if the thread calls that had them blocked. */
+void plx__keeper_give_back(struct plx_runtime *runtime);
+/* Ends it, and gives the signals back. */
 void plx__keeper_stop(struct plx_runtime *runtime);
 
 /* The signal that asks a thread for its backtrace; 0 while none is used. Any thread. */

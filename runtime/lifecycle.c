@@ -370,6 +370,22 @@ static int start_keeper(struct plx_runtime *rt, bool signals, struct plx_diag *d
     return rc;
 }
 
+/* Of a start that failed: it stays for reactors that were adopted, but has no signals to take. */
+static void end_keeper(struct plx_runtime *rt)
+{
+    bool adopted = false;
+    pthread_mutex_lock(&rt->lock);
+    for (uint32_t i = 0; i < rt->count; i++) {
+        uint32_t life = plx_load_acquire(&rt->slots[i].life);
+        adopted |= life == PLX__SLOT_OPENING || life == PLX__SLOT_RUNNING;
+    }
+    if (adopted)
+        plx__keeper_give_back(rt);
+    else
+        plx__keeper_stop(rt);
+    pthread_mutex_unlock(&rt->lock);
+}
+
 int plx_runtime_start(struct plx_runtime *rt, struct plx_diag *diag)
 {
     if (rt->was_started)
@@ -396,7 +412,7 @@ int plx_runtime_start(struct plx_runtime *rt, struct plx_diag *diag)
     if (rc != 0) {
         decide(rt, false);
         join_all(rt);
-        plx__keeper_stop(rt);
+        end_keeper(rt);
         return rc;
     }
 

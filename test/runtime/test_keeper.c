@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -176,6 +177,38 @@ static void reactor_between_turns_is_not_stuck(void **state)
     rt_abandon(reactor);
     rt_finish(rt);
     assert_int_equal(rt_lines_with(&lines, "is stuck"), 0);
+}
+
+static void keeper_stays_for_adopted_reactors_when_a_start_fails(void **state)
+{
+    (void)state;
+    struct rt_things before = rt_count_things();
+    struct plx_runtime_opts opts = logging();
+    opts.take_signals = true;
+    struct plx_runtime *rt = rt_create("reactors=2 stall_report=2ms", &opts);
+    struct plx_reactor *reactor = rt_adopt(rt, 0);
+    sigset_t mask;
+    pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    assert_int_equal(sigismember(&mask, SIGTERM), 0);
+
+    struct rlimit was;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    int next = dup(0);
+    close(next);
+    const struct rlimit limit = {.rlim_cur = (rlim_t)next, .rlim_max = was.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    int rc = plx_runtime_start(rt, NULL);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+    assert_int_equal(rc, -EMFILE);
+    pthread_sigmask(SIG_SETMASK, NULL, &mask);
+    assert_int_equal(sigismember(&mask, SIGTERM), 0);
+
+    plx_poller_arm(reactor, &poller, wait_for_report, reactor);
+    (void)plx_reactor_poll(reactor);
+    rt_abandon(reactor);
+    rt_finish(rt);
+    assert_true(rt_lines_with(&lines, "reactor 0 (cpu 0) is stuck") >= 1);
+    rt_expect_things(&before);
 }
 
 static void keeper_with_nothing_to_do_is_not_there(void **state)
@@ -432,6 +465,7 @@ int main(void)
         cmocka_unit_test(stall_after_a_told_one_is_left_out_and_counted),
         cmocka_unit_test(stuck_thread_that_blocks_the_signal_is_told_without_a_backtrace),
         cmocka_unit_test(reactor_between_turns_is_not_stuck),
+        cmocka_unit_test(keeper_stays_for_adopted_reactors_when_a_start_fails),
         cmocka_unit_test(keeper_with_nothing_to_do_is_not_there),
         cmocka_unit_test(symbol_of_a_static_function_is_its_name),
         cmocka_unit_test(symbol_of_no_code_is_a_number),
