@@ -544,10 +544,9 @@ static int64_t gather_threads(struct plx_runtime *rt, uint64_t until_ns)
     return lost;
 }
 
-static int tell_late(const struct plx_runtime *rt, uint32_t index, uint64_t within_ns,
-                     struct plx_diag *diag)
+static int tell_late(const struct plx_runtime *rt, struct plx_diag *diag)
 {
-    const struct plx__slot *slot = &rt->slots[index];
+    const struct plx__slot *slot = &rt->slots[rt->late];
     char owed[64] = "";
     uint32_t owes = plx_load_relaxed(&slot->owes);
     if (owes != 0)
@@ -557,9 +556,9 @@ static int tell_late(const struct plx_runtime *rt, uint32_t index, uint64_t with
     const char *task = r != NULL ? plx__tasks_holder(&r->tasks) : NULL;
     return plx_diag_set(
         diag, -ETIMEDOUT, "reactor",
-        "reactor %u did not end within %llu ms%s%s%.80s; its memory is not used again", index,
-        (unsigned long long)(within_ns / 1000000u), owed, task != NULL ? ", held up by task " : "",
-        task != NULL ? task : "");
+        "reactor %u did not end within %llu ms%s%s%.80s; its memory is not used again", slot->index,
+        (unsigned long long)(rt->late_ns / 1000000u), owed,
+        task != NULL ? ", held up by task " : "", task != NULL ? task : "");
 }
 
 int plx_runtime_stop(struct plx_runtime *rt, uint64_t within_ns, struct plx_diag *diag)
@@ -569,15 +568,15 @@ int plx_runtime_stop(struct plx_runtime *rt, uint64_t within_ns, struct plx_diag
         return plx_diag_set(diag, -EPERM, "runtime", "it belongs to process %d, which forked",
                             (int)rt->pid);
     plx_runtime_request_stop(rt);
-    if (plx_load_relaxed(&rt->phase) == PLX__STOP_TEARDOWN)
-        return 0;
-
-    int64_t behind = walk_phases(rt, until);
-    uint64_t grace = deadline_in(GRACE_NS);
-    int64_t lost = gather_threads(rt, until > grace ? until : grace);
-    plx__keeper_stop(rt);
-    behind = behind >= 0 ? behind : lost;
-    return behind >= 0 ? tell_late(rt, (uint32_t)behind, within_ns, diag) : 0;
+    if (plx_load_relaxed(&rt->phase) != PLX__STOP_TEARDOWN) {
+        int64_t behind = walk_phases(rt, until);
+        uint64_t grace = deadline_in(GRACE_NS);
+        int64_t lost = gather_threads(rt, until > grace ? until : grace);
+        plx__keeper_stop(rt);
+        rt->late = behind >= 0 ? behind : lost;
+        rt->late_ns = within_ns;
+    }
+    return rt->late >= 0 ? tell_late(rt, diag) : 0;
 }
 
 /* --- adopting --------------------------------------------------------------------------------- */

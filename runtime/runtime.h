@@ -94,7 +94,8 @@ PLX_API int plx_runtime_wait(struct plx_runtime *runtime, uint64_t within_ns);
  * plx_reactor_abandon. Returns 0, or, up to a second after `within_ns`, -ETIMEDOUT when some
  * reactor did not come along in time: `diag` names it (one that owes answers to calls before those
  * that wait for them), the others have ended, their calls to it being lost, and its memory is never
- * used again. A task that held it up is named, too. Calling it twice is harmless.
+ * used again. A task that held it up is named, too. A second call does nothing and answers the
+ * same.
  */
 PLX_API int plx_runtime_stop(struct plx_runtime *runtime, uint64_t within_ns,
                              struct plx_diag *diag);

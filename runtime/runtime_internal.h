@@ -99,6 +99,9 @@ struct plx_runtime {
     bool go;    /* all are open: run on_start and turn */
     bool abort; /* some did not open: end at once */
     bool was_started;
+    /* The stop's answer, which each later one repeats. */
+    int64_t late;              /* the reactor that it names; -1: all have ended */
+    uint64_t late_ns;          /* the time they had */
     struct plx__keeper keeper; /* guarded by the lock */
     uint32_t said_count;
     char said[PLX__SAID_MAX][160];

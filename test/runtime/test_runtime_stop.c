@@ -288,7 +288,11 @@ static void stop_with_a_reactor_that_hangs_names_it_and_ends_the_others(void **s
     assert_int_equal(charges[0].stops, 1);
     assert_null(plx_runtime_reactor(rt, 0));
     assert_null(plx_runtime_reactor(rt, 1));
-    assert_int_equal(plx_runtime_stop(rt, SHORT_NS, NULL), 0);
+    /* Asked again, it has not ended any better. */
+    struct plx_diag again = {0};
+    assert_int_equal(plx_runtime_stop(rt, RT_PATIENCE_NS, &again), -ETIMEDOUT);
+    assert_string_equal(again.what, "reactor");
+    assert_string_equal(again.text, diag.text);
     plx_runtime_destroy(rt);
 
     /* It comes back to a world that has gone on, and leaves. */
