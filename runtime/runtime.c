@@ -11,6 +11,7 @@
 
 #include "runtime/io/sim_internal.h"
 #include "runtime/runtime_internal.h"
+#include "runtime/settings/settings_internal.h"
 
 static uint64_t monotonic_ns(void)
 {
@@ -88,24 +89,6 @@ static int take_settings(struct plx_runtime *rt, const struct plx_settings *sett
     return rc;
 }
 
-/* The struct's fields can be written without the parser's checks: the loop would meet nonsense. */
-static int check_settings(const struct plx_settings *settings, struct plx_diag *diag)
-{
-    if (settings->ring_entries < 16 || settings->ring_entries > 32768 ||
-        !plx_is_pow2(settings->ring_entries))
-        return plx_diag_set(diag, -EINVAL, "POLLUX_RING_ENTRIES",
-                            "POLLUX_RING_ENTRIES is %u: expected a power of two from 16 to 32768",
-                            settings->ring_entries);
-    if (plx_cells_bytes(settings->mesh_slots) == 0)
-        return plx_diag_set(diag, -EINVAL, "POLLUX_MESH_SLOTS",
-                            "POLLUX_MESH_SLOTS is %u: expected a power of two from %u to %u",
-                            settings->mesh_slots, PLX_CELLS_SLOTS_MIN, PLX_CELLS_SLOTS_MAX);
-    if (settings->ports > 256)
-        return plx_diag_set(diag, -EINVAL, "POLLUX_PORTS",
-                            "POLLUX_PORTS is %u: expected a number from 0 to 256", settings->ports);
-    return 0;
-}
-
 static int make_slots(struct plx_runtime *rt, struct plx_diag *diag)
 {
     size_t bytes = rt->count * sizeof(struct plx__slot);
@@ -138,7 +121,7 @@ int plx_runtime_create(const struct plx_settings *settings, const struct plx_run
 
     int rc = take_settings(rt, settings, diag);
     if (rc == 0)
-        rc = check_settings(&rt->settings, diag);
+        rc = plx__settings_check(&rt->settings, diag);
     if (rc != 0)
         goto free_runtime;
     rt->machine = rt->opts.machine;

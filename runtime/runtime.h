@@ -58,7 +58,8 @@ PLX_API void plx_runtime_opts_init(struct plx_runtime_opts *opts);
 /*
  * Reads the machine and makes the plan. No thread, no ring, no arena yet.
  * Ownership: `settings` is copied (NULL: defaults and the environment); `opts` is copied (NULL:
- * defaults). Cost: set-up, some ms. Errors: as of plx_machine_create and plx_plan_create, -ENOMEM.
+ * defaults). Cost: set-up, some ms. Errors: as of plx_machine_create and plx_plan_create; -EINVAL a
+ * field of `settings` that was written directly is out of its range; -ENOMEM.
  */
 PLX_API PLX_MUST_CHECK int plx_runtime_create(const struct plx_settings *settings,
                                               const struct plx_runtime_opts *opts,

@@ -37,4 +37,10 @@ uint64_t plx__setting_scalar(const struct plx_settings *settings, enum plx_setti
 int plx__setting_parse(struct plx_settings *settings, enum plx_setting_id id, const char *text,
                        struct plx_diag *diag);
 
+/*
+ * Whether all fields are what their rows allow: they can be written past the parser. -EINVAL, and
+ * `diag` names the first that is not.
+ */
+int plx__settings_check(const struct plx_settings *settings, struct plx_diag *diag);
+
 #endif

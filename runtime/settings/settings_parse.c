@@ -172,6 +172,31 @@ static bool in_range(const struct plx_setting *row, uint64_t value)
     return low <= value && value <= high;
 }
 
+static uint64_t count_words(const char *words)
+{
+    uint64_t count = 1;
+    for (; *words != '\0'; words++)
+        count += *words == '|';
+    return count;
+}
+
+/* Whether a field may hold this. */
+static bool is_valid(const struct plx_setting *row, uint64_t value)
+{
+    switch (row->type) {
+    case PLX_TYPE_BOOL:
+        return value <= 1;
+    case PLX_TYPE_WANT:
+        return value <= PLX_WANT_REQUIRE;
+    case PLX_TYPE_ENUM:
+        return value < count_words(row->range);
+    case PLX_TYPE_POW2:
+        return in_range(row, value) && plx_is_pow2(value);
+    default:
+        return in_range(row, value);
+    }
+}
+
 static void store_scalar(void *field, enum plx_setting_type type, uint64_t value)
 {
     const bool truth = value != 0;
@@ -222,10 +247,23 @@ int plx__setting_parse(struct plx_settings *settings, enum plx_setting_id id, co
             return refuse(id, text, diag);
         return 0;
     }
-    if (parse_scalar(row, text, &value) != 0 || !in_range(row, value))
-        return refuse(id, text, diag);
-    if (row->type == PLX_TYPE_POW2 && !plx_is_pow2(value))
+    if (parse_scalar(row, text, &value) != 0 || !is_valid(row, value))
         return refuse(id, text, diag);
     store_scalar(field, row->type, value);
+    return 0;
+}
+
+int plx__settings_check(const struct plx_settings *settings, struct plx_diag *diag)
+{
+    for (unsigned i = 0; i < PLX_SETTING_COUNT; i++) {
+        enum plx_setting_id id = (enum plx_setting_id)i;
+        const struct plx_setting *row = plx_setting_describe(id);
+        if (row->type == PLX_TYPE_LIST)
+            continue;
+        uint64_t value = plx__setting_scalar(settings, id);
+        if (!is_valid(row, value))
+            return plx_diag_set(diag, -EINVAL, row->variable, "%s is %llu: expected %s",
+                                row->variable, (unsigned long long)value, row->expected);
+    }
     return 0;
 }

@@ -93,6 +93,13 @@ static void create_with_fields_out_of_range_names_the_setting(void **state)
         settings.mesh_slots = bad_slots[i];
         expect_create_error(&settings, -EINVAL, "POLLUX_MESH_SLOTS", "power of two from 8");
     }
+    struct plx_settings settings;
+    rt_settings(&settings, "backend=epoll");
+    settings.file_workers = 0;
+    expect_create_error(&settings, -EINVAL, "POLLUX_FILE_WORKERS", "1 to 64");
+    rt_settings(&settings, "");
+    settings.hot_max = UINT32_MAX;
+    expect_create_error(&settings, -EINVAL, "POLLUX_HOT_MAX", "0 to 64");
 }
 
 static void create_with_what_the_machine_has_not_names_the_setting(void **state)

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "runtime/settings/settings_internal.h"
 #include "test/runtime/settings/settings_check.h"
 
 #define LONG_BYTES (1024 * 1024)
@@ -458,6 +459,37 @@ static void set_hostile_long_text_is_cut_in_the_diag(void **state)
     free(text);
 }
 
+static void check_of_fields_written_directly_names_the_setting(void **state)
+{
+    (void)state;
+    struct plx_settings settings;
+    plx_settings_init(&settings);
+    assert_int_equal(plx__settings_check(&settings, NULL), 0);
+    unsigned refused = 0;
+    for (unsigned i = 0; i < PLX_SETTING_COUNT; i++) {
+        const struct plx_setting *row = plx_setting_describe((enum plx_setting_id)i);
+        struct plx_diag diag = {0};
+        if (row->type == PLX_TYPE_LIST)
+            continue;
+        plx_settings_init(&settings);
+        memset(plx__setting_field(&settings, (enum plx_setting_id)i), 0xff,
+               plx__setting_field_bytes((enum plx_setting_id)i));
+        int rc = plx__settings_check(&settings, &diag);
+        if (strstr(row->range, " to inf") != NULL) {
+            assert_int_equal(rc, 0);
+            continue;
+        }
+        refused++;
+        assert_int_equal(rc, -EINVAL);
+        assert_string_equal(diag.what, row->variable);
+        assert_non_null(strstr(diag.text, row->expected));
+    }
+    assert_true(refused > 15);
+    plx_settings_init(&settings);
+    settings.stall_report = 0;
+    assert_int_equal(plx__settings_check(&settings, NULL), -EINVAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -479,6 +511,7 @@ int main(void)
         cmocka_unit_test(set_application_twice_last_counts),
         cmocka_unit_test(set_without_diag_fails_alike),
         cmocka_unit_test(set_hostile_long_text_is_cut_in_the_diag),
+        cmocka_unit_test(check_of_fields_written_directly_names_the_setting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
