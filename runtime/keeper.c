@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "runtime/errand_internal.h"
+#include "runtime/io/clock_internal.h"
 #include "runtime/runtime_internal.h"
 #include "runtime/symbol_internal.h"
 
@@ -30,13 +31,6 @@
 #define LOOK_NS_MAX      1000000000u
 
 static const int ending_signals[] = {SIGINT, SIGTERM};
-
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 /* --- a thread's own backtrace ----------------------------------------------------------------- */
 
@@ -112,9 +106,9 @@ int plx__keeper_signal(void)
 
 static bool await_answer(uint32_t ticket)
 {
-    uint64_t until = monotonic_ns() + ANSWER_NS;
+    uint64_t until = plx__monotonic_ns() + ANSWER_NS;
     while (!plx__errand_finished(&capture.errand, ticket)) {
-        if (monotonic_ns() >= until) {
+        if (plx__monotonic_ns() >= until) {
             /* Taken back, unless the handler has just begun: then it is nearly there. */
             if (plx__errand_claim(&capture.errand, ticket))
                 return false;
@@ -219,7 +213,7 @@ static void look_at(struct plx_runtime *rt, struct plx__slot *slot)
         return;
     const struct plx_reactor *r = plx_load_acquire(&slot->reactor);
     uint64_t turns = plx_load_relaxed(&r->counters.turns);
-    uint64_t now = monotonic_ns();
+    uint64_t now = plx__monotonic_ns();
     uint64_t threshold = rt->settings.stall_report;
     if (turns != look->turns || plx_load_relaxed(&r->in_turn) == 0 || look->since_ns == 0) {
         look->turns = turns;

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/io/clock_internal.h"
 #include "runtime/phase_internal.h"
 #include "runtime/runtime_internal.h"
 
@@ -17,16 +18,9 @@
 /* What a reactor is given to take its next step, beyond the deadline. */
 #define GRACE_NS 300000000u
 
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 static uint64_t deadline_in(uint64_t within_ns)
 {
-    uint64_t now = monotonic_ns();
+    uint64_t now = plx__monotonic_ns();
     return within_ns > UINT64_MAX - now ? UINT64_MAX : now + within_ns;
 }
 
@@ -451,7 +445,7 @@ static int64_t find_culprit(const struct plx_runtime *rt, uint32_t reached)
 static int64_t await_all(const struct plx_runtime *rt, uint32_t reached, uint64_t until_ns)
 {
     int64_t behind = find_behind(rt, reached);
-    while (behind >= 0 && monotonic_ns() < until_ns) {
+    while (behind >= 0 && plx__monotonic_ns() < until_ns) {
         nap();
         behind = find_behind(rt, reached);
     }
@@ -527,7 +521,7 @@ static int64_t gather_threads(struct plx_runtime *rt, uint64_t until_ns)
         struct plx__slot *slot = &rt->slots[i];
         if (!slot->has_thread)
             continue;
-        while (plx_load_relaxed(&slot->left) == 0 && monotonic_ns() < until_ns)
+        while (plx_load_relaxed(&slot->left) == 0 && plx__monotonic_ns() < until_ns)
             nap();
         slot->has_thread = false;
         if (plx_load_relaxed(&slot->left) != 0) {
@@ -630,7 +624,8 @@ int plx_reactor_abandon(struct plx_reactor *r, uint64_t within_ns)
     r->phase = &slot->own_phase;
     while (plx_load_relaxed(&slot->reached) != PLX__REACHED_DRAINED) {
         (void)plx_reactor_poll(r);
-        if (monotonic_ns() >= until && plx_load_relaxed(&slot->reached) != PLX__REACHED_DRAINED) {
+        if (plx__monotonic_ns() >= until &&
+            plx_load_relaxed(&slot->reached) != PLX__REACHED_DRAINED) {
             give_oneself_up(r, slot);
             return -ETIMEDOUT;
         }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "runtime/io/clock_internal.h"
 #include "runtime/mesh/port_internal.h"
 #include "runtime/runtime_internal.h"
 
@@ -189,22 +190,15 @@ int plx_port_create(struct plx_runtime *rt, struct plx_port **out, struct plx_di
     return rc;
 }
 
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 int plx_port_destroy(struct plx_port *port, uint64_t within_ns)
 {
     if (port == NULL)
         return 0;
     struct plx_runtime *rt = port->runtime;
     PLX_ASSERT(!port->in_poll);
-    uint64_t began = monotonic_ns();
+    uint64_t began = plx__monotonic_ns();
     (void)plx_port_poll(port);
-    while (port->in_flight != 0 && monotonic_ns() - began < within_ns) {
+    while (port->in_flight != 0 && plx__monotonic_ns() - began < within_ns) {
         struct timespec some = {.tv_nsec = 20000};
         if (plx_port_poll(port) == 0)
             nanosleep(&some, NULL);

@@ -9,16 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/io/clock_internal.h"
 #include "runtime/io/sim_internal.h"
 #include "runtime/runtime_internal.h"
 #include "runtime/settings/settings_internal.h"
-
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 void plx_runtime_opts_init(struct plx_runtime_opts *opts)
 {
@@ -46,7 +40,7 @@ static struct rate_mark mark_rate(void)
     uint64_t best_gap = UINT64_MAX;
     for (int i = 0; i < 5; i++) {
         uint64_t before = plx_ticks();
-        uint64_t ns = monotonic_ns();
+        uint64_t ns = plx__monotonic_ns();
         uint64_t gap = plx_ticks() - before;
         if (gap < best_gap) {
             best_gap = gap;
@@ -214,7 +208,7 @@ bool plx_runtime_is_stopping(const struct plx_runtime *rt)
 
 int plx_runtime_wait(struct plx_runtime *rt, uint64_t within_ns)
 {
-    uint64_t now = monotonic_ns();
+    uint64_t now = plx__monotonic_ns();
     uint64_t until = within_ns > UINT64_MAX - now ? UINT64_MAX : now + within_ns;
     while (!plx_runtime_is_stopping(rt)) {
         struct timespec deadline = {.tv_sec = (time_t)(until / 1000000000u),

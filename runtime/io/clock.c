@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #if defined(__x86_64__)
@@ -74,20 +73,13 @@ void plx__clock_init(struct plx__clock *clock, bool denied)
 
 /* --- marks ------------------------------------------------------------------------------------ */
 
-static uint64_t kernel_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
 /* The narrowest of a few, as this thread may be interrupted in between. The first warms up. */
 static struct plx__clock_mark read_mark(void)
 {
     struct plx__clock_mark best = {.gap_ticks = UINT64_MAX};
     for (int i = 0; i < MARK_TRIES; i++) {
         uint64_t before = plx_ticks();
-        uint64_t ns = kernel_ns();
+        uint64_t ns = plx__monotonic_ns();
         uint64_t gap = plx_ticks() - before;
         if (gap < best.gap_ticks)
             best = (struct plx__clock_mark){before + gap / 2, ns, gap};
@@ -189,7 +181,7 @@ uint64_t plx__clock_take_mark(struct plx__clock *clock, const struct plx__clock_
 uint64_t plx__clock_look(struct plx__clock *clock)
 {
     if (!clock->uses_ticks) {
-        clock->last_ns = kernel_ns();
+        clock->last_ns = plx__monotonic_ns();
         return clock->last_ns;
     }
     struct plx__clock_mark mark = read_mark();

@@ -14,12 +14,22 @@
  * 100 ns. When it is found to be behind, it goes on from the right time; when it is ahead, it runs
  * slower until the next anchor, by when it is right again.
  *
- * Threads: the reactor's. Nothing is shared.
+ * Threads: the reactor's, but for plx__monotonic_ns. Nothing is shared.
  */
 #ifndef POLLUX_CLOCK_INTERNAL_H
 #define POLLUX_CLOCK_INTERNAL_H
 
+#include <time.h>
+
 #include "alloc/base.h"
+
+/* What the kernel says, for threads that are no reactors. */
+static inline uint64_t plx__monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
 
 /* Between two anchors, from the first to the usual; the first rate takes half the first. */
 #define PLX__CLOCK_FIRST_NS 4000000u
