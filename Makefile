@@ -216,6 +216,9 @@ $(filter $(B)/test/tools/%,$(TEST_BIN)): $(B)/obj/tools/cli.o
 $(B)/test/tools/test_bench_interval: $(B)/obj/tools/bench/interval.o
 $(B)/test/tools/test_bench_heat: $(addprefix $(B)/obj/tools/bench/, \
                                    heat.o html_heat.o load.o matrix.o)
+$(B)/test/tools/test_bench_html: $(addprefix $(B)/obj/tools/bench/, \
+                                   heat.o html.o html_gnuplot.o html_head.o html_heat.o \
+                                   html_plot.o html_rows.o html_style.o load.o matrix.o stop.o)
 $(B)/test/tools/test_bench_select: $(B)/obj/tools/bench/select.o $(B)/obj/tools/bench/interrupts.o
 # The whole benchmark, with some calls of its own.
 $(B)/test/tools/test_bench_faults: $(filter-out $(B)/obj/tools/pollux.o,$(TOOL_OBJ))

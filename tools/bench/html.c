@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A document as a page: facts, verdicts, and for each case its matrix, or its rows and plot. */
+/* A document as a page: facts, verdicts, and for each case its matrix, or its rows and plots. */
 #include "tools/bench/html.h"
 
 #include <errno.h>
@@ -7,29 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/bench/document.h"
-#include "tools/bench/html_heat.h"
-#include "tools/bench/html_style.h"
+#include "tools/bench/heat.h"
+#include "tools/bench/html_gnuplot.h"
+#include "tools/bench/html_page.h"
 
-/* Rows of one case; rows of one benchmark follow each other. */
-struct section {
-    size_t first;
-    size_t last;
-    int plot; /* -1: none */
-    bool heat;
-};
+/* Rows that differ by where they ran have a plot up to so many: then it shows nothing. */
+#define PLACES_PLOTTED 8u
+/* The matrices of so many rows have more columns than half the page is wide for. */
+#define WIDE_ROWS 100u
 
-struct page {
-    const json_t *document;
-    const json_t *results;
-    struct section *sections;
-    size_t section_count;
-    int *ratio_plots; /* at the first section of each benchmark; else -1 */
-    struct plx_bench_plots plots;
-    FILE *out;
-};
-
-static void put(FILE *out, const char *text)
+void plx_bench_html_put(FILE *out, const char *text)
 {
     for (; *text != '\0'; text++) {
         switch (*text) {
@@ -51,425 +38,352 @@ static void put(FILE *out, const char *text)
     }
 }
 
-static const json_t *row_at(const struct page *page, size_t index)
+const json_t *plx_bench_html_row(const struct plx_bench_page *page, size_t index)
 {
     return json_array_get(page->results, index);
 }
 
-static bool same(const json_t *a, const json_t *b, const char *key)
+bool plx_bench_html_same(const json_t *a, const json_t *b, const char *key)
 {
     return strcmp(plx_bench_text(a, key), plx_bench_text(b, key)) == 0;
 }
 
-/* --- sections and their plots ---------------------------------------------------------------- */
+/* --- sections -------------------------------------------------------------------------------- */
 
-/* Whether two rows of the section are of one subject: then they differ by where they ran. */
-static bool is_matrix(const struct page *page, const struct section *section)
+/* The array of that name in an object, which gets one if there is none. NULL: memory ran out. */
+static json_t *group_of(json_t *groups, const char *name, json_t *fresh)
 {
-    const json_t *first = row_at(page, section->first);
-    const char *bench = plx_bench_text(first, "bench");
-    if (strcmp(bench, "c2c") == 0 || strcmp(bench, "mem") == 0)
-        return true;
-    for (size_t i = section->first + 1; i <= section->last; i++) {
-        if (same(first, row_at(page, i), "subject"))
-            return true;
-    }
-    return false;
+    json_t *group = json_object_get(groups, name);
+    if (group != NULL || fresh == NULL || json_object_set(groups, name, fresh) != 0)
+        fresh = group;
+    return fresh;
 }
 
-static int find_sections(struct page *page)
+/* Rows by benchmark and case, each in the order in which it first occurs. */
+static json_t *group_rows(const json_t *results)
 {
+    json_t *benches = json_object();
+    json_t *grouped = json_array();
+    size_t index;
+    json_t *row;
+    const char *name;
+    json_t *cases;
+    bool whole = benches != NULL && grouped != NULL;
+    json_array_foreach(results, index, row)
+    {
+        json_t *fresh = json_object();
+        json_t *rows = json_array();
+        cases = group_of(benches, plx_bench_text(row, "bench"), fresh);
+        json_t *one = cases != NULL ? group_of(cases, plx_bench_text(row, "case"), rows) : NULL;
+        whole = whole && one != NULL && json_array_append(one, row) == 0;
+        json_decref(fresh);
+        json_decref(rows);
+    }
+    json_object_foreach(benches, name, cases)
+    {
+        const char *case_name;
+        json_t *one;
+        json_object_foreach(cases, case_name, one)
+        {
+            whole = whole && json_array_extend(grouped, one) == 0;
+        }
+    }
+    json_decref(benches);
+    if (whole)
+        return grouped;
+    json_decref(grouped);
+    return NULL;
+}
+
+/* Whether a subject has several rows: then they differ by where they ran. */
+static bool has_places(const struct plx_bench_page *page, const struct plx_bench_section *section)
+{
+    json_t *subjects = json_object();
+    for (size_t i = section->first; i <= section->last; i++)
+        json_object_set_new(subjects, plx_bench_text(plx_bench_html_row(page, i), "subject"),
+                            json_true());
+    bool several = json_object_size(subjects) < section->last - section->first + 1;
+    json_decref(subjects);
+    return several;
+}
+
+static bool is_case(const json_t *row, const char *bench, const char *name)
+{
+    return strcmp(plx_bench_text(row, "bench"), bench) == 0 &&
+           strcmp(plx_bench_text(row, "case"), name) == 0;
+}
+
+static void judge_section(const struct plx_bench_page *page, struct plx_bench_section *section)
+{
+    const json_t *row = plx_bench_html_row(page, section->first);
+    bool several = has_places(page, section);
+    bool suits = plx_bench_heat_suits(plx_bench_text(row, "bench"), plx_bench_text(row, "case"));
+    section->heat = several && suits;
+    section->places = several && !suits;
+}
+
+static int find_sections(struct plx_bench_page *page)
+{
+    page->results = group_rows(json_object_get(page->document, "results"));
     size_t rows = json_array_size(page->results);
     page->sections = calloc(rows + 1, sizeof(*page->sections));
     page->ratio_plots = calloc(rows + 1, sizeof(*page->ratio_plots));
-    if (page->sections == NULL || page->ratio_plots == NULL)
+    if (page->results == NULL || page->sections == NULL || page->ratio_plots == NULL)
         return -ENOMEM;
     for (size_t i = 0; i < rows; i++) {
-        struct section *last =
+        struct plx_bench_section *last =
             page->section_count != 0 ? &page->sections[page->section_count - 1] : NULL;
-        if (last != NULL && same(row_at(page, i), row_at(page, last->first), "bench") &&
-            same(row_at(page, i), row_at(page, last->first), "case"))
+        const json_t *row = plx_bench_html_row(page, i);
+        const json_t *before = i != 0 ? plx_bench_html_row(page, i - 1) : NULL;
+        if (last != NULL && plx_bench_html_same(row, before, "bench") &&
+            plx_bench_html_same(row, before, "case"))
             last->last = i;
         else
-            page->sections[page->section_count++] = (struct section){i, i, -1, false};
+            page->sections[page->section_count++] =
+                (struct plx_bench_section){.first = i, .last = i, .plot = -1, .curve = -1};
     }
-    return 0;
+    for (size_t i = 0; i < page->section_count; i++)
+        judge_section(page, &page->sections[i]);
+    return plx_bench_html_reasons(page);
 }
 
-static bool is_ours(const json_t *row)
+/* --- plots ----------------------------------------------------------------------------------- */
+
+/* The ratios of a benchmark, whose sections begin with number `at`. */
+static int plot_ratios(struct plx_bench_page *page, size_t at)
 {
-    return strncmp(plx_bench_text(row, "subject"), "pollux", 6) == 0;
+    struct plx_bench_bar *bars = calloc(json_array_size(page->results), sizeof(*bars));
+    size_t count = 0;
+    const json_t *bench = plx_bench_html_row(page, page->sections[at].first);
+    for (size_t i = at; bars != NULL && i < page->section_count; i++) {
+        const struct plx_bench_section *section = &page->sections[i];
+        if (!plx_bench_html_same(bench, plx_bench_html_row(page, section->first), "bench"))
+            break;
+        for (size_t j = section->first; !section->heat && !section->places && j <= section->last;
+             j++) {
+            const json_t *row = plx_bench_html_row(page, j);
+            bool inverse = strcmp(plx_bench_text(row, "better"), "higher") == 0;
+            double mid = plx_bench_html_ratio(row, "mid");
+            double low = plx_bench_html_ratio(row, "low");
+            double high = plx_bench_html_ratio(row, "high");
+            if (!(mid > 0) || plx_bench_html_is_ours(row))
+                continue;
+            bars[count++] = (struct plx_bench_bar){.name = plx_bench_text(row, "case"),
+                                                   .peer = plx_bench_text(row, "subject"),
+                                                   .low = inverse ? 1 / high : low,
+                                                   .ratio = inverse ? 1 / mid : mid,
+                                                   .high = inverse && low > 0 ? 1 / low : high};
+        }
+    }
+    int plot = bars != NULL ? plx_bench_plot_ratios(&page->plots, bars, count) : -1;
+    free(bars);
+    return plot;
 }
 
-/* The row that others of its section are compared with; NULL: none has figures. */
-static const json_t *primary_of(const struct page *page, const struct section *section)
+/* The section of that case; NULL: there is none. */
+static const struct plx_bench_section *find_case(const struct plx_bench_page *page,
+                                                 const char *bench, const char *name)
 {
-    for (size_t i = section->first; i <= section->last && !section->heat; i++) {
-        const json_t *row = row_at(page, i);
-        if (is_ours(row))
-            return plx_bench_number(row, "p50") > 0 ? row : NULL;
+    for (size_t i = 0; i < page->section_count; i++) {
+        if (is_case(plx_bench_html_row(page, page->sections[i].first), bench, name))
+            return &page->sections[i];
     }
     return NULL;
 }
 
-static double ratio_of(const json_t *ours, const json_t *row)
+static bool is_beside(const json_t *a, const json_t *b)
 {
-    double ratio = plx_bench_number(ours, "p50") / plx_bench_number(row, "p50");
-    return strcmp(plx_bench_text(row, "better"), "higher") == 0 ? 1 / ratio : ratio;
+    static const char *const keys[] = {"cpu_a", "mem_node"};
+    bool is = plx_bench_html_same(a, b, "subject");
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        is = is && json_equal(json_object_get(a, keys[i]), json_object_get(b, keys[i]));
+    return is;
 }
 
-/* The ratios of a benchmark, whose sections begin with number `at`. */
-static int plot_ratios(struct page *page, size_t at)
+/* The bandwidth that the others had beside a row of latency; NAN: it is not known. */
+static double bandwidth_of(const struct plx_bench_page *page, const struct plx_bench_section *reads,
+                           const json_t *row)
 {
-    size_t rows = json_array_size(page->results);
-    struct plx_bench_bar *ratios = calloc(rows, sizeof(*ratios));
-    size_t count = 0;
-    const json_t *bench = row_at(page, page->sections[at].first);
-    for (size_t i = at; ratios != NULL && i < page->section_count; i++) {
-        const struct section *section = &page->sections[i];
-        if (!same(bench, row_at(page, section->first), "bench"))
-            break;
-        const json_t *ours = primary_of(page, section);
-        for (size_t j = section->first; ours != NULL && j <= section->last; j++) {
-            const json_t *row = row_at(page, j);
-            double ratio = ratio_of(ours, row);
-            if (row != ours && !is_ours(row) && isfinite(ratio) && ratio > 0)
-                ratios[count++] = (struct plx_bench_bar){plx_bench_text(row, "case"),
-                                                         plx_bench_text(row, "subject"), ratio};
-        }
+    for (size_t i = reads->first; i <= reads->last; i++) {
+        if (is_beside(plx_bench_html_row(page, i), row))
+            return plx_bench_number(plx_bench_html_row(page, i), "p50");
     }
-    int plot = ratios != NULL ? plx_bench_plot_ratios(&page->plots, ratios, count) : -1;
-    free(ratios);
+    return NAN;
+}
+
+struct point {
+    double x;
+    double y;
+};
+
+static int by_x(const void *a, const void *b)
+{
+    const struct point *one = a;
+    const struct point *other = b;
+    return (one->x > other->x) - (one->x < other->x);
+}
+
+/* Finds the points of the node that `like` is of, which are fewer than the section's rows. */
+static size_t find_points(const struct plx_bench_page *page,
+                          const struct plx_bench_section *section,
+                          const struct plx_bench_section *reads, const json_t *like, double *x,
+                          double *y)
+{
+    struct point *points = calloc(section->last - section->first + 1, sizeof(*points));
+    size_t count = 0;
+    for (size_t i = section->first; points != NULL && i <= section->last; i++) {
+        const json_t *row = plx_bench_html_row(page, i);
+        struct point point = {bandwidth_of(page, reads, row), plx_bench_number(row, "p50")};
+        if (json_equal(json_object_get(row, "cpu_a"), json_object_get(like, "cpu_a")) &&
+            isfinite(point.x) && isfinite(point.y))
+            points[count++] = point;
+    }
+    if (count != 0)
+        qsort(points, count, sizeof(*points), by_x);
+    for (size_t i = 0; i < count; i++) {
+        x[i] = points[i].x;
+        y[i] = points[i].y;
+    }
+    free(points);
+    return count;
+}
+
+/* Latency under load over the bandwidth of the load, a curve for each node. */
+static int plot_load(struct plx_bench_page *page, const struct plx_bench_section *section,
+                     const struct plx_bench_section *reads)
+{
+    size_t rows = section->last - section->first + 1;
+    struct plx_bench_curve *curves = calloc(rows, sizeof(*curves));
+    double *figures = calloc(2 * rows, sizeof(*figures));
+    json_t *seen = json_object();
+    size_t count = 0;
+    size_t used = 0;
+    for (size_t i = section->first; curves != NULL && figures != NULL && i <= section->last; i++) {
+        const json_t *row = plx_bench_html_row(page, i);
+        struct plx_bench_curve *curve = &curves[count];
+        snprintf(curve->name, sizeof(curve->name), "node %.0f, cpu %.0f",
+                 plx_bench_number(row, "node_a"), plx_bench_number(row, "cpu_a"));
+        if (json_object_get(seen, curve->name) != NULL)
+            continue;
+        json_object_set_new(seen, curve->name, json_true());
+        curve->x = figures + used;
+        curve->y = figures + rows + used;
+        curve->count =
+            find_points(page, section, reads, row, figures + used, figures + rows + used);
+        used += curve->count;
+        count += curve->count != 0;
+    }
+    int plot = -1;
+    if (used != 0)
+        plot = plx_bench_plot_curves(&page->plots, curves, count, "GB/s that the others read",
+                                     "ns for a load");
+    json_decref(seen);
+    free(figures);
+    free(curves);
     return plot;
 }
 
-static void add_plots(struct page *page)
+static void add_plots(struct plx_bench_page *page)
 {
+    const struct plx_bench_section *reads = find_case(page, "mem", "loaded_read");
     for (size_t i = 0; i < page->section_count; i++) {
-        struct section *section = &page->sections[i];
-        section->heat = is_matrix(page, section);
-        const json_t *row = row_at(page, section->first);
-        if (!section->heat && strcmp(plx_bench_text(row, "better"), "lower") == 0)
+        struct plx_bench_section *section = &page->sections[i];
+        const json_t *row = plx_bench_html_row(page, section->first);
+        bool loaded = is_case(row, "mem", "loaded");
+        bool many = section->places && section->last - section->first >= PLACES_PLOTTED;
+        if (loaded && reads != NULL)
+            section->curve = plot_load(page, section, reads);
+        if (!section->heat && !many && strcmp(plx_bench_text(row, "better"), "lower") == 0)
             section->plot = plx_bench_plot_percentiles(&page->plots, page->results, section->first,
-                                                       section->last);
+                                                       section->last, section->places);
     }
     for (size_t i = 0; i < page->section_count; i++) {
-        bool first = i == 0 || !same(row_at(page, page->sections[i].first),
-                                     row_at(page, page->sections[i - 1].first), "bench");
+        bool first = i == 0 || !plx_bench_html_same(
+                                   plx_bench_html_row(page, page->sections[i].first),
+                                   plx_bench_html_row(page, page->sections[i - 1].first), "bench");
         page->ratio_plots[i] = first ? plot_ratios(page, i) : -1;
     }
 }
 
-static int put_plot(const struct page *page, int plot, const char *caption)
+static int put_plot(struct plx_bench_page *page, int plot, const char *caption)
 {
     if (plot < 0)
         return 0;
     fputs("<figure><figcaption>", page->out);
-    put(page->out, caption);
+    plx_bench_html_put(page->out, caption);
     fputs("</figcaption>\n", page->out);
     int rc = plx_bench_plot_embed(&page->plots, plot, page->out);
     fputs("</figure>\n", page->out);
     return rc;
 }
 
-/* --- the head of the page -------------------------------------------------------------------- */
-
-static void put_fact(FILE *out, const char *name, const json_t *value)
-{
-    char number[40];
-    const char *text = json_string_value(value);
-    if (json_is_integer(value))
-        snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(value));
-    else if (json_is_real(value))
-        snprintf(number, sizeof(number), "%.4g", json_real_value(value));
-    else if (json_is_boolean(value))
-        snprintf(number, sizeof(number), "%s", json_is_true(value) ? "yes" : "no");
-    else if (text == NULL)
-        return;
-    fputs("<div><dt>", out);
-    put(out, name);
-    fputs("</dt><dd>", out);
-    put(out, text != NULL ? text : number);
-    fputs("</dd></div>\n", out);
-}
-
-static void put_settings(FILE *out, const json_t *document)
-{
-    const char *key;
-    json_t *setting;
-    fputs("<details><summary>Settings in effect, and who gave them</summary><div "
-          "class=\"scroll\"><table><tr><th>setting</th><th class=\"text\">value</th><th "
-          "class=\"text\">source</th></tr>\n",
-          out);
-    json_object_foreach((json_t *)(uintptr_t)json_object_get(document, "settings"), key, setting)
-    {
-        fputs("<tr><td>", out);
-        put(out, key);
-        fputs("</td><td class=\"text\">", out);
-        put(out, plx_bench_text(setting, "value"));
-        fputs("</td><td class=\"text\">", out);
-        put(out, plx_bench_text(setting, "source"));
-        fputs("</td></tr>\n", out);
-    }
-    fputs("</table></div></details>\n", out);
-}
-
-static void put_host(FILE *out, const json_t *document)
-{
-    static const char *const known[] = {"cpu",         "arch",
-                                        "kernel",      "cpus",
-                                        "cores",       "clusters",
-                                        "hypervisor",  "governor",
-                                        "boost",       "smt",
-                                        "isolated",    "nohz_full",
-                                        "quota_mcpus", "transparent_hugepages"};
-    const char *key;
-    json_t *value;
-    const json_t *host = json_object_get(document, "host");
-    fputs("<h2 id=\"host\">Host</h2><div class=\"card\"><dl>\n", out);
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-        put_fact(out, known[i], json_object_get(host, known[i]));
-    json_object_foreach((json_t *)(uintptr_t)json_object_get(host, "clock"), key, value)
-    {
-        char name[64];
-        snprintf(name, sizeof(name), "clock %.40s", key);
-        put_fact(out, name, value);
-    }
-    put_fact(out, "slices", json_object_get(document, "slices"));
-    json_object_foreach((json_t *)(uintptr_t)json_object_get(document, "discarded"), key, value)
-    {
-        char name[64];
-        snprintf(name, sizeof(name), "slices discarded: %.40s", key);
-        put_fact(out, name, value);
-    }
-    fputs("</dl>\n<details><summary>Mitigations</summary><dl>\n", out);
-    json_object_foreach((json_t *)(uintptr_t)json_object_get(host, "mitigations"), key, value)
-        put_fact(out, key, value);
-    fputs("</dl></details>\n", out);
-    put_settings(out, document);
-    fputs("</div>\n", out);
-}
-
-static void put_budget(FILE *out, const json_t *budget)
-{
-    const char *peer = plx_bench_text(budget, "peer");
-    const json_t *met = json_object_get(budget, "met");
-    const char *word = json_is_null(met) ? "not measured" : json_is_true(met) ? "met" : "missed";
-    fputs("<tr><td>", out);
-    put(out, plx_bench_text(budget, "bench"));
-    fputc(' ', out);
-    put(out, plx_bench_text(budget, "case"));
-    fprintf(out, "</td><td class=\"text %s\">%s</td><td class=\"text\">",
-            json_is_null(met) ? "" : word, word);
-    put(out, plx_bench_text(budget, "subject"));
-    fputs(peer[0] != '\0' ? " / " : "", out);
-    put(out, peer);
-    fprintf(out, "</td><td>%s %.3g%s</td><td>",
-            strcmp(plx_bench_text(budget, "at"), "least") == 0 ? "&ge;" : "&le;",
-            plx_bench_number(budget, "limit"), peer[0] != '\0' ? "" : " ns");
-    double figure = plx_bench_number(budget, "figure");
-    if (isfinite(figure))
-        fprintf(out, "%.3f", figure);
-    fputs("</td></tr>\n", out);
-}
-
-static void put_budgets(FILE *out, const json_t *document)
-{
-    const json_t *budgets = json_object_get(document, "budgets");
-    size_t index;
-    const json_t *budget;
-    if (json_array_size(budgets) == 0)
-        return;
-    fputs("<h2 id=\"budgets\">Budgets</h2><div class=\"card\"><div class=\"scroll\"><table><tr>"
-          "<th>case</th><th class=\"text\">verdict</th><th class=\"text\">p50 of</th>"
-          "<th>budget</th><th>measured</th></tr>\n",
-          out);
-    json_array_foreach(budgets, index, budget) put_budget(out, budget);
-    fputs("</table></div></div>\n", out);
-}
-
-static void put_top(const struct page *page)
-{
-    FILE *out = page->out;
-    const json_t *document = page->document;
-    size_t index;
-    const json_t *word;
-    fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<meta "
-          "name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n"
-          "<title>pollux bench</title>\n<style>\n",
-          out);
-    fputs(plx_bench_html_style, out);
-    fputs("</style></head><body><main>\n<h1>pollux bench</h1>\n<p>", out);
-    put(out, plx_bench_text(json_object_get(document, "host"), "cpu"));
-    fputs(", Linux ", out);
-    put(out, plx_bench_text(json_object_get(document, "host"), "kernel"));
-    fputs(", ", out);
-    put(out, plx_bench_text(document, "start"));
-    fputs(" to ", out);
-    put(out, plx_bench_text(document, "end"));
-    fputs("<br><code>", out);
-    json_array_foreach(json_object_get(document, "command"), index, word)
-    {
-        fputs(index != 0 ? " " : "", out);
-        put(out, json_is_string(word) ? json_string_value(word) : "");
-    }
-    fputs("</code></p>\n", out);
-    if (json_is_false(json_object_get(document, "complete")))
-        fputs("<p class=\"warn\">The run was interrupted: what follows is a part.</p>\n", out);
-    fputs("<nav><a href=\"#host\">host</a>", out);
-    if (json_array_size(json_object_get(document, "budgets")) != 0)
-        fputs(" <a href=\"#budgets\">budgets</a>", out);
-    for (size_t i = 0; i < page->section_count; i++) {
-        const json_t *row = row_at(page, page->sections[i].first);
-        if (i != 0 && same(row, row_at(page, page->sections[i - 1].first), "bench"))
-            continue;
-        fputs(" <a href=\"#b-", out);
-        put(out, plx_bench_text(row, "bench"));
-        fputs("\">", out);
-        put(out, plx_bench_text(row, "bench"));
-        fputs("</a>", out);
-    }
-    fputs("</nav>\n", out);
-}
-
 /* --- cases ----------------------------------------------------------------------------------- */
 
-static const char *member_of(const json_t *array, const json_t *row, const char *key)
+/* What an operation of the row's case is. */
+static const char *what_of(const struct plx_bench_page *page, const json_t *row)
 {
     size_t index;
     const json_t *entry;
-    json_array_foreach(array, index, entry)
+    json_array_foreach(json_object_get(page->document, "cases"), index, entry)
     {
-        const json_t *subject = json_object_get(entry, "subject");
-        if (same(entry, row, "bench") && same(entry, row, "case") &&
-            (subject == NULL || same(entry, row, "subject")))
-            return plx_bench_text(entry, key);
+        if (plx_bench_html_same(entry, row, "bench") && plx_bench_html_same(entry, row, "case"))
+            return plx_bench_text(entry, "what");
     }
     return "";
 }
 
-static void put_number(FILE *out, double value)
-{
-    if (!isfinite(value))
-        fputs("<td></td>", out);
-    else
-        fprintf(out,
-                value < 9.995   ? "<td>%.2f</td>"
-                : value < 99.95 ? "<td>%.1f</td>"
-                                : "<td>%.0f</td>",
-                value);
-}
-
-static void put_row(const struct page *page, const json_t *row, const json_t *ours, bool places)
-{
-    static const char *const keys[] = {"ci_low", "ci_high", "p90", "p99",
-                                       "p999",   "min",     "max", "n"};
-    FILE *out = page->out;
-    fputs("<tr><td>", out);
-    put(out, plx_bench_text(row, "subject"));
-    if (places && isfinite(plx_bench_number(row, "cpu_a")))
-        fprintf(out, ", cpu %.0f", plx_bench_number(row, "cpu_a"));
-    if (places && isfinite(plx_bench_number(row, "cpu_b")))
-        fprintf(out, ", %.0f", plx_bench_number(row, "cpu_b"));
-    fputs("</td>", out);
-    double p50 = plx_bench_number(row, "p50");
-    if (!isfinite(p50)) {
-        fputs("<td colspan=\"10\" class=\"text why\">", out);
-        put(out, member_of(json_object_get(page->document, "null_rows"), row, "reason"));
-        fputs("</td></tr>\n", out);
-        return;
-    }
-    put_number(out, p50);
-    if (ours != NULL && ours != row)
-        fprintf(out, "<td>%.3f</td>", plx_bench_number(ours, "p50") / p50);
-    else
-        fputs("<td></td>", out);
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-        put_number(out, plx_bench_number(row, keys[i]));
-    fputs("</tr>\n", out);
-}
-
-static void put_rows(const struct page *page, const struct section *section)
-{
-    const json_t *ours = primary_of(page, section);
-    fputs("<div class=\"scroll\"><table><tr><th>subject</th><th>p50</th><th>pollux/it</th>"
-          "<th>from</th><th>to</th><th>p90</th><th>p99</th><th>p99.9</th><th>min</th>"
-          "<th>max</th><th>samples</th></tr>\n",
-          page->out);
-    for (size_t i = section->first; i <= section->last; i++)
-        put_row(page, row_at(page, i), ours, section->heat);
-    fputs("</table></div>\n", page->out);
-}
-
-/* A matrix for each subject; where there is none, the rows, which say why. */
-static void put_matrices(const struct page *page, const struct section *section)
-{
-    bool any = false;
-    for (size_t i = section->first; i <= section->last; i++) {
-        bool known = false;
-        for (size_t j = section->first; j < i; j++)
-            known = known || same(row_at(page, i), row_at(page, j), "subject");
-        if (known)
-            continue;
-        const char *subject = plx_bench_text(row_at(page, i), "subject");
-        char *text = NULL;
-        size_t bytes = 0;
-        FILE *into = open_memstream(&text, &bytes);
-        bool has = into != NULL &&
-                   plx_bench_html_heat(page->results, section->first, section->last, subject, into);
-        if (into != NULL)
-            fclose(into);
-        if (has) {
-            fputs("<p>", page->out);
-            put(page->out, subject);
-            fputs("</p>", page->out);
-            fputs(text, page->out);
-        }
-        free(text);
-        any = any || has;
-    }
-    if (!any)
-        put_rows(page, section);
-}
-
-static int put_section(const struct page *page, const struct section *section)
+static int put_section(struct plx_bench_page *page, const struct plx_bench_section *section)
 {
     FILE *out = page->out;
-    const json_t *row = row_at(page, section->first);
-    fputs("<section class=\"card\"><h3>", out);
-    put(out, plx_bench_text(row, "case"));
+    const json_t *row = plx_bench_html_row(page, section->first);
+    const char *what = what_of(page, row);
+    /* Many columns take the whole width. */
+    bool wide = section->heat && section->last - section->first >= WIDE_ROWS;
+    fprintf(out, "<section class=\"card%s\"><h3>", wide ? " wide" : "");
+    plx_bench_html_put(out, plx_bench_text(row, "case"));
     fputs("</h3><p>", out);
-    put(out, member_of(json_object_get(page->document, "cases"), row, "what"));
-    fputs(", ", out);
-    put(out, plx_bench_text(row, "unit"));
+    plx_bench_html_put(out, what);
+    fputs(what[0] != '\0' ? ", " : "", out);
+    plx_bench_html_put(out, plx_bench_text(row, "unit"));
     fputs("</p>\n", out);
-    if (section->heat)
-        put_matrices(page, section);
-    else
-        put_rows(page, section);
-    int rc = put_plot(page, section->plot, "The share of samples that took at most so long");
+    plx_bench_html_rows(page, section);
+    int rc = put_plot(page, section->curve, "Latency over the bandwidth that the others had");
+    if (rc == 0)
+        rc = put_plot(page, section->plot, "The share of samples that took at most so long");
     fputs("</section>\n", out);
     return rc;
 }
 
-static int put_cases(const struct page *page)
+/* What stands before the cases of a benchmark. */
+static int begin_bench(struct plx_bench_page *page, size_t at)
+{
+    const json_t *row = plx_bench_html_row(page, page->sections[at].first);
+    fputs("<h2 id=\"b-", page->out);
+    plx_bench_html_put(page->out, plx_bench_text(row, "bench"));
+    fputs("\">", page->out);
+    plx_bench_html_put(page->out, plx_bench_text(row, "bench"));
+    fputs("</h2>\n<div class=\"grid\">\n", page->out);
+    if (strcmp(plx_bench_text(row, "bench"), "jitter") == 0)
+        plx_bench_html_gaps(page);
+    if (page->ratio_plots[at] < 0)
+        return 0;
+    fputs("<section class=\"card\"><h3>Beside floors and peers</h3>\n", page->out);
+    int rc = put_plot(page, page->ratio_plots[at],
+                      "The time of Pollux as a part of the other's, round by round, and its "
+                      "interval; left of 1 Pollux is faster");
+    fputs("</section>\n", page->out);
+    return rc;
+}
+
+static int put_cases(struct plx_bench_page *page)
 {
     int rc = 0;
     for (size_t i = 0; i < page->section_count && rc == 0; i++) {
-        const json_t *row = row_at(page, page->sections[i].first);
-        if (i == 0 || !same(row, row_at(page, page->sections[i - 1].first), "bench")) {
-            fputs(i != 0 ? "</div>\n<h2 id=\"b-" : "<h2 id=\"b-", page->out);
-            put(page->out, plx_bench_text(row, "bench"));
-            fputs("\">", page->out);
-            put(page->out, plx_bench_text(row, "bench"));
-            fputs("</h2>\n<div class=\"grid\">\n", page->out);
-            if (page->ratio_plots[i] >= 0)
-                fputs("<section class=\"card\"><h3>Beside floors and peers</h3>\n", page->out);
-            rc =
-                put_plot(page, page->ratio_plots[i],
-                         "The time of Pollux as a part of the other's; left of 1 Pollux is faster");
-            if (page->ratio_plots[i] >= 0)
-                fputs("</section>\n", page->out);
+        const json_t *row = plx_bench_html_row(page, page->sections[i].first);
+        if (i == 0 || !plx_bench_html_same(
+                          row, plx_bench_html_row(page, page->sections[i - 1].first), "bench")) {
+            fputs(i != 0 ? "</div>\n" : "", page->out);
+            rc = begin_bench(page, i);
         }
         if (rc == 0)
             rc = put_section(page, &page->sections[i]);
@@ -479,27 +393,34 @@ static int put_cases(const struct page *page)
     return rc;
 }
 
+int plx_bench_html_check(struct plx_diag *diag)
+{
+    char *version;
+    int rc = plx_bench_gnuplot(NULL, 0, &version, diag);
+    free(version);
+    return rc;
+}
+
 int plx_bench_write_html(const json_t *document, FILE *stream, struct plx_diag *diag)
 {
-    struct page page = {
-        .document = document, .results = json_object_get(document, "results"), .out = stream};
+    struct plx_bench_page page = {.document = document, .out = stream};
     int rc = plx_bench_plots_init(&page.plots, diag);
     if (rc == 0 && find_sections(&page) != 0)
         rc = plx_diag_set(diag, -ENOMEM, "--html", "out of memory");
     if (rc == 0) {
         add_plots(&page);
-        rc = page.plots.count != 0 ? plx_bench_plots_draw(&page.plots, diag) : 0;
+        rc = plx_bench_plots_draw(&page.plots, diag);
     }
     if (rc == 0) {
-        put_top(&page);
-        put_budgets(stream, document);
-        put_host(stream, document);
+        plx_bench_html_head(&page);
         rc = put_cases(&page);
         if (rc != 0)
             rc = plx_diag_set(diag, rc, "--html", "a plot of gnuplot's is missing");
         fputs("</main></body></html>\n", stream);
     }
     plx_bench_plots_fini(&page.plots);
+    json_decref(page.results);
+    json_decref(page.reasons);
     free(page.sections);
     free(page.ratio_plots);
     if (rc == 0 && (fflush(stream) != 0 || ferror(stream) != 0))

@@ -10,7 +10,7 @@
 
 /*
  * Puts the figures of a subject among rows first to last of the results into the page. False: there
- * are none, and nothing was written.
+ * are none, or too few places for a matrix, and nothing was written.
  */
 bool plx_bench_html_heat(const json_t *results, size_t first, size_t last, const char *subject,
                          FILE *page);

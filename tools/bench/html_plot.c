@@ -1,103 +1,35 @@
 /* SPDX-License-Identifier: MIT */
-/* The plots of a page: gnuplot's script, run once for all of them, and its SVG, made to fit in. */
+#include "tools/bench/html_plot.h"
+
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "tools/bench/document.h"
-#include "tools/bench/html.h"
+#include "tools/bench/html_gnuplot.h"
 
-#define PACKAGE    "gnuplot-nox"
-#define NAME_BYTES 96
-
-extern char **environ;
-
-/* Seen apart by most eyes, and on light and dark. */
+/* Seen apart by most eyes, and on light and dark; then again with dashes. */
 static const char *const colours[] = {"#3f8fe0", "#e0851a", "#2aa876", "#d1495b",
                                       "#9b6bd3", "#a5811e", "#33a7b8", "#8a8a8a"};
 
 #define COLOUR_COUNT (sizeof(colours) / sizeof(colours[0]))
+#define DASH_COUNT   4u
+/* More would not be told apart. */
+#define LINES_MAX (COLOUR_COUNT * DASH_COUNT)
 
-/* --- running gnuplot ------------------------------------------------------------------------- */
+/* So many letters are as wide as a plot; a name in the key takes so many more than it has. */
+#define LINE_LETTERS 44u
+#define KEY_LETTERS  7u
+/* Of names that are longer the rest is left out. */
+#define NAME_LETTERS 24
+#define CASE_LETTERS 24
+#define PEER_LETTERS 16
 
-/* Runs it with one argument and its output in a file. Returns its status, or a negative errno. */
-static int run_gnuplot(const char *argument, const char *log)
-{
-    char program[] = "gnuplot";
-    char *word = strdup(argument);
-    char *words[] = {program, word, NULL};
-    posix_spawn_file_actions_t actions;
-    pid_t pid;
-    int status = 0;
-    if (word == NULL)
-        return -ENOMEM;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, log, O_WRONLY | O_CREAT | O_TRUNC,
-                                     0600);
-    posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO);
-    int rc = -posix_spawnp(&pid, program, &actions, NULL, words, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    free(word);
-    if (rc != 0)
-        return rc;
-    while (waitpid(pid, &status, 0) < 0) {
-        if (errno != EINTR)
-            return -errno;
-    }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
+/* An axis with more than so many decades has a mark for each, else for 1, 2 and 5. */
+#define DECADES_MAX 2.3
 
-static int judge(int rc, struct plx_diag *diag)
-{
-    if (rc == -ENOENT || rc == 127)
-        return plx_diag_set(diag, -ENOENT, "--html",
-                            "gnuplot draws its plots and is not installed (package %s)", PACKAGE);
-    if (rc != 0)
-        return plx_diag_set(diag, -ECHILD, "--html", "gnuplot failed: %s %d",
-                            rc < 0 ? "error" : "status", rc < 0 ? -rc : rc);
-    return 0;
-}
-
-int plx_bench_html_check(struct plx_diag *diag)
-{
-    return judge(run_gnuplot("--version", "/dev/null"), diag);
-}
-
-/* --- the script ------------------------------------------------------------------------------ */
-
-static const char *path_of(const struct plx_bench_plots *plots, int number, char *path)
-{
-    if (number < 0)
-        snprintf(path, NAME_BYTES, "%s/%s", plots->folder, number == -1 ? "script" : "log");
-    else
-        snprintf(path, NAME_BYTES, "%s/%d.svg", plots->folder, number);
-    return path;
-}
-
-int plx_bench_plots_init(struct plx_bench_plots *plots, struct plx_diag *diag)
-{
-    const char *base = getenv("TMPDIR");
-    memset(plots, 0, sizeof(*plots));
-    if (base == NULL || strlen(base) > sizeof(plots->folder) - 24)
-        base = "/tmp";
-    snprintf(plots->folder, sizeof(plots->folder), "%s/pollux-plots-XXXXXX", base);
-    if (mkdtemp(plots->folder) == NULL) {
-        int code = -errno;
-        plots->folder[0] = '\0';
-        return plx_diag_set(diag, code, "--html", "a folder for its plots in %s: %s", base,
-                            strerror(-code));
-    }
-    plots->into = open_memstream(&plots->script, &plots->script_bytes);
-    if (plots->into == NULL)
-        return plx_diag_set(diag, -ENOMEM, "--html", "out of memory");
-    return 0;
-}
+/* --- pieces of the script -------------------------------------------------------------------- */
 
 /* Text between single quotes, in which nothing has a meaning. */
 static void put_quoted(FILE *script, const char *text)
@@ -110,83 +42,206 @@ static void put_quoted(FILE *script, const char *text)
 
 static int begin_plot(struct plx_bench_plots *plots, int height)
 {
-    char path[NAME_BYTES];
     int number = (int)plots->count++;
     fprintf(plots->into,
             "reset session\nset border 3\nset tics nomirror\nset grid lc rgb '#888888' lw 0.5 dt "
             "3\nset style fill solid 0.85 noborder\n"
-            "set term svg size 480,%d dynamic noenhanced name 'plot%d' font 'sans-serif,13'\n"
-            "set output '%s'\n",
-            height, number, path_of(plots, number, path));
+            "set term svg size 480,%d dynamic noenhanced name 'plot%d' font 'sans-serif,13'\n",
+            height, number);
     return number;
 }
 
-/* The known percentiles of a row, or those that all rows have. Returns how many. */
-static size_t put_points(FILE *script, const json_t *row)
+/* A plot of so many lines, whose names, the longest of so many letters, are below it in columns. */
+static int begin_lines(struct plx_bench_plots *plots, size_t count, size_t longest)
+{
+    size_t columns = LINE_LETTERS / (longest + KEY_LETTERS);
+    columns = columns < 1 ? 1 : columns > 3 ? 3 : columns;
+    int number = begin_plot(plots, 320 + 18 * (int)((count + columns - 1) / columns));
+    fprintf(plots->into, "set key outside bottom center horizontal maxcols %zu samplen 2\n",
+            columns);
+    return number;
+}
+
+static void put_line(FILE *script, size_t index, const char *style, const char *title)
+{
+    fprintf(script, "%s$d%zu using 1:2 with %s lw 2 dt %zu lc rgb '%s' title ",
+            index != 0 ? ", " : "plot ", index, style, 1 + index / COLOUR_COUNT % DASH_COUNT,
+            colours[index % COLOUR_COUNT]);
+    put_quoted(script, title);
+}
+
+static void put_label(FILE *script, double value, const char *unit)
+{
+    static const char *const units[] = {"ns", "us", "ms", "s"};
+    size_t step = 0;
+    for (; strcmp(unit, "ns") == 0 && value > 999 && step + 1 < 4; step++)
+        value /= 1000;
+    unit = strcmp(unit, "ns") == 0 ? units[step] : unit;
+    fprintf(script, "'%.3g%s%s'", value, unit[0] != '\0' ? " " : "", unit);
+}
+
+/* 1, 2, 5, 10 and so on; number 0 is 1. */
+static double mark_at(int number)
+{
+    static const double steps[] = {1, 2, 5};
+    int decade = (int)floor(number / 3.0);
+    return steps[number - 3 * decade] * pow(10, decade);
+}
+
+/* The axis x or y by ratios: from the mark below `least` to that above `most`, with those between.
+ */
+static void put_log_axis(FILE *script, char axis, double least, double most, const char *unit)
+{
+    bool fine = log10(most / least) <= DECADES_MAX;
+    int first = 3 * (int)floor(log10(least));
+    while (mark_at(first + 1) <= least)
+        first++;
+    int last = first + 1;
+    while (mark_at(last) < most)
+        last++;
+    fprintf(script, "set logscale %c\nset %crange [%.6g:%.6g]\n", axis, axis, mark_at(first),
+            mark_at(last));
+    const char *before = "tics (";
+    fprintf(script, "set %c", axis);
+    for (int i = first; i <= last; i++) {
+        if (!fine && i % 3 != 0)
+            continue;
+        fputs(before, script);
+        put_label(script, mark_at(i), unit);
+        fprintf(script, " %.6g", mark_at(i));
+        before = ", ";
+    }
+    fputs(")\n", script);
+}
+
+/* --- percentiles ----------------------------------------------------------------------------- */
+
+/* What the points of a plot span. */
+struct span {
+    double right;
+    double least;
+    double most;
+};
+
+static void put_point(FILE *data, double part, double samples, double value, struct span *span)
+{
+    double right = part < 1 ? 1 / (1 - part) : samples;
+    if (!(value > 0) || !(right >= 1))
+        return;
+    fprintf(data, "%.9g %.6g\n", right, value);
+    span->right = fmax(span->right, right);
+    span->least = fmin(span->least, value);
+    span->most = fmax(span->most, value);
+}
+
+/*
+ * The known percentiles of a row, or those that all rows have: from its least value at 0 % to its
+ * greatest, which is one of all samples.
+ */
+static void put_points(FILE *data, const json_t *row, struct span *span)
 {
     static const struct {
         const char *key;
         double part;
-    } fixed[] = {{"min", 0},    {"p50", 0.5},    {"p90", 0.9},
-                 {"p99", 0.99}, {"p999", 0.999}, {"p9999", 0.9999}};
+    } fixed[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p999", 0.999}, {"p9999", 0.9999}};
     const json_t *steps = json_object_get(row, "percentiles");
-    double samples = plx_bench_number(row, "n");
-    size_t count = 0;
+    double samples = fmax(1, plx_bench_number(row, "n"));
     size_t index;
     const json_t *step;
+    put_point(data, 0, samples, plx_bench_number(row, "min"), span);
     json_array_foreach(steps, index, step)
     {
         double part = json_number_value(json_array_get(step, 0)) / 100;
-        double value = json_number_value(json_array_get(step, 1));
-        if (part < 1 && value > 0)
-            fprintf(script, "%.9g %.6g\n", 1 / (1 - part), value), count++;
+        if (part > 0 && part < 1 && (1 - part) * samples >= 1)
+            put_point(data, part, samples, json_number_value(json_array_get(step, 1)), span);
     }
     for (size_t i = 0; json_array_size(steps) == 0 && i < sizeof(fixed) / sizeof(fixed[0]); i++) {
-        double value = plx_bench_number(row, fixed[i].key);
-        if (value > 0 && (1 - fixed[i].part) * samples >= 1)
-            fprintf(script, "%.9g %.6g\n", 1 / (1 - fixed[i].part), value), count++;
+        if ((1 - fixed[i].part) * samples >= 1)
+            put_point(data, fixed[i].part, samples, plx_bench_number(row, fixed[i].key), span);
     }
-    return count;
+    put_point(data, 1, samples, plx_bench_number(row, "max"), span);
+}
+
+static void name_row(const json_t *row, bool places, char *name, size_t bytes)
+{
+    double a = plx_bench_number(row, "cpu_a");
+    double b = plx_bench_number(row, "cpu_b");
+    const char *subject = plx_bench_text(row, "subject");
+    bool cut = strlen(subject) > NAME_LETTERS;
+    int used = snprintf(name, bytes, "%.*s%s", NAME_LETTERS, subject, cut ? ".." : "");
+    if (places && isfinite(a))
+        used += snprintf(name + used, bytes - (size_t)used, ", cpu %.0f", a);
+    if (places && isfinite(b))
+        snprintf(name + used, bytes - (size_t)used, " and %.0f", b);
 }
 
 int plx_bench_plot_percentiles(struct plx_bench_plots *plots, const json_t *results, size_t first,
-                               size_t last)
+                               size_t last, bool places)
 {
-    size_t rows[COLOUR_COUNT];
+    char names[LINES_MAX][96];
     size_t count = 0;
-    for (size_t i = first; i <= last && count < COLOUR_COUNT; i++) {
-        if (json_is_number(json_object_get(json_array_get(results, i), "p50")))
-            rows[count++] = i;
+    size_t longest = 0;
+    char *data = NULL;
+    size_t bytes = 0;
+    struct span span = {10, INFINITY, 0};
+    FILE *into = open_memstream(&data, &bytes);
+    for (size_t i = first; into != NULL && i <= last && count < LINES_MAX; i++) {
+        const json_t *row = json_array_get(results, i);
+        /* What has only a least and a greatest value has no distribution to show. */
+        if (!(plx_bench_number(row, "p50") > 0))
+            continue;
+        name_row(row, places, names[count], sizeof(names[count]));
+        longest = strlen(names[count]) > longest ? strlen(names[count]) : longest;
+        fprintf(into, "$d%zu << END_OF_DATA\n", count++);
+        put_points(into, row, &span);
+        fputs("END_OF_DATA\n", into);
     }
+    bool whole = into != NULL && fclose(into) == 0;
+    int number = -1;
+    if (whole && count != 0 && span.most > 0) {
+        number = begin_lines(plots, count, longest);
+        fputs(data, plots->into);
+        fputs("set xtics ('50 %%' 2, '90 %%' 10, '99 %%' 100, '99.9 %%' 1e3, '99.99 %%' 1e4, "
+              "'5 nines' 1e5, '6 nines' 1e6, '7 nines' 1e7)\n",
+              plots->into);
+        fprintf(plots->into, "set logscale x\nset xrange [1:%.6g]\n", span.right);
+        put_log_axis(plots->into, 'y', span.least, span.most,
+                     plx_bench_text(json_array_get(results, first), "unit"));
+        for (size_t i = 0; i < count; i++)
+            put_line(plots->into, i, "lines", names[i]);
+        fputs("\n", plots->into);
+    }
+    free(data);
+    return number;
+}
+
+/* --- curves ---------------------------------------------------------------------------------- */
+
+int plx_bench_plot_curves(struct plx_bench_plots *plots, const struct plx_bench_curve *curves,
+                          size_t count, const char *x, const char *y)
+{
+    FILE *script = plots->into;
+    count = count < LINES_MAX ? count : LINES_MAX;
     if (count == 0)
         return -1;
-    FILE *script = plots->into;
-    int number = begin_plot(plots, 330 + 18 * (int)((count + 2) / 3));
+    size_t longest = 0;
+    for (size_t i = 0; i < count; i++)
+        longest = strlen(curves[i].name) > longest ? strlen(curves[i].name) : longest;
+    int number = begin_lines(plots, count, longest);
     for (size_t i = 0; i < count; i++) {
         fprintf(script, "$d%zu << END_OF_DATA\n", i);
-        put_points(script, json_array_get(results, rows[i]));
+        for (size_t j = 0; j < curves[i].count; j++)
+            fprintf(script, "%.6g %.6g\n", curves[i].x[j], curves[i].y[j]);
         fputs("END_OF_DATA\n", script);
     }
-    fputs("set logscale xy\nset key outside bottom center horizontal maxcols 3 samplen 2\n"
-          "set xrange [1:]\nset xtics ('50 %%' 2, '90 %%' 10, '99 %%' 100, '99.9 %%' 1e3, "
-          "'99.99 %%' 1e4, '5 nines' 1e5, '6 nines' 1e6)\n",
-          script);
-    if (strcmp(plx_bench_text(json_array_get(results, first), "unit"), "ns") == 0) {
-        fputs("set ytics ('1 ns' 1, '10 ns' 10, '100 ns' 100, '1 us' 1e3, '10 us' 1e4, '100 us' "
-              "1e5, '1 ms' 1e6, '10 ms' 1e7, '100 ms' 1e8, '1 s' 1e9, '10 s' 1e10)\n",
-              script);
-    } else {
-        fputs("set format y '%.0s %c'\nset ylabel ", script);
-        put_quoted(script, plx_bench_text(json_array_get(results, first), "unit"));
-        fputc('\n', script);
-    }
-    fputs("plot ", script);
-    for (size_t i = 0; i < count; i++) {
-        fprintf(script, "%s$d%zu using 1:2 with lines lw 2 lc rgb '%s' title ", i != 0 ? ", " : "",
-                i, colours[i]);
-        put_quoted(script, plx_bench_text(json_array_get(results, rows[i]), "subject"));
-    }
-    fputs("\nset output\n", script);
+    fputs("set xrange [0:1<*]\nset yrange [0:1<*]\nset key top\nset xlabel ", script);
+    put_quoted(script, x);
+    fputs("\nset ylabel ", script);
+    put_quoted(script, y);
+    fputc('\n', script);
+    for (size_t i = 0; i < count; i++)
+        put_line(script, i, "linespoints pt 7 ps 0.6", curves[i].name);
+    fputs("\n", script);
     return number;
 }
 
@@ -204,104 +259,108 @@ int plx_bench_plot_ratios(struct plx_bench_plots *plots, const struct plx_bench_
         fprintf(script, "%.6g %zu %.6g %.6g %d\n", fmin(1, ratios[i].ratio), i,
                 fmin(1, ratios[i].ratio), fmax(1, ratios[i].ratio),
                 ratios[i].ratio <= 1 ? 0x2aa876 : 0xd1495b);
+    /* An interval that is not known is no wider than the ratio. */
+    fputs("END_OF_DATA\n$intervals << END_OF_DATA\n", script);
+    double least = 0.5;
+    double most = 2;
+    for (size_t i = 0; i < count; i++) {
+        double low = fmin(ratios[i].low, ratios[i].ratio);
+        double high = fmax(ratios[i].high, ratios[i].ratio);
+        fprintf(script, "%.6g %zu %.6g %.6g\n", ratios[i].ratio, i, low, high);
+        least = fmin(least, low > 0 ? low : ratios[i].ratio);
+        most = fmax(most, high);
+    }
     fprintf(script,
-            "END_OF_DATA\nset logscale x\nunset key\nunset grid\n"
-            "set grid x lc rgb '#888888' lw 0.5 dt 3\nset border 1\nset yrange [%zu.6:-0.6]\n"
-            "set ytics scale 0 (",
+            "END_OF_DATA\nunset key\nunset grid\nset grid x lc rgb '#888888' lw 0.5 dt 3\n"
+            "set border 1\nset yrange [%zu.6:-0.6]\n",
             count - 1);
+    put_log_axis(script, 'x', least, most, "");
+    fputs("set ytics scale 0 (", script);
     for (size_t i = 0; i < count; i++) {
         char label[128];
-        snprintf(label, sizeof(label), "%.60s / %.30s", ratios[i].name, ratios[i].peer);
+        bool cut = strlen(ratios[i].peer) > PEER_LETTERS;
+        snprintf(label, sizeof(label), "%.*s / %.*s%s", CASE_LETTERS, ratios[i].name, PEER_LETTERS,
+                 ratios[i].peer, cut ? ".." : "");
         fputs(i != 0 ? ", " : "", script);
         put_quoted(script, label);
         fprintf(script, " %zu", i);
     }
-    /* Marks that fit, whatever the range is. */
-    fputs(")\nset xtics (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)\n"
-          "set xrange [*<0.5:2<*]\nset arrow from 1, graph 0 to 1, graph 1 nohead lw 1.5 lc rgb "
-          "'#888888' front\n"
-          "plot $bars using 1:2:3:4:($2-0.32):($2+0.32):5 with boxxyerror lc rgb variable\n"
-          "set output\n",
+    fputs(")\nset arrow from 1, graph 0 to 1, graph 1 nohead lw 1.5 lc rgb '#888888' front\n"
+          "plot $bars using 1:2:3:4:($2-0.32):($2+0.32):5 with boxxyerror lc rgb variable, "
+          "$intervals using 1:2:3:4 with xerrorbars pt 0 lw 1.2 lc black\n",
           script);
     return number;
 }
 
 /* --- drawing and embedding ------------------------------------------------------------------- */
 
-int plx_bench_plots_draw(struct plx_bench_plots *plots, struct plx_diag *diag)
+int plx_bench_plots_init(struct plx_bench_plots *plots, struct plx_diag *diag)
 {
-    char path[NAME_BYTES];
-    char log[NAME_BYTES];
-    if (fclose(plots->into) != 0) {
-        plots->into = NULL;
-        return plx_diag_set(diag, -ENOMEM, "--html", "out of memory");
-    }
-    plots->into = NULL;
-    FILE *file = fopen(path_of(plots, -1, path), "we");
-    if (file == NULL)
-        return plx_diag_set(diag, -errno, path, "%s", strerror(errno));
-    bool whole = fwrite(plots->script, 1, plots->script_bytes, file) == plots->script_bytes;
-    if (fclose(file) != 0 || !whole)
-        return plx_diag_set(diag, -EIO, path, "it could not be written");
-    int rc = judge(run_gnuplot(path, path_of(plots, -2, log)), diag);
-    file = rc == -ECHILD ? fopen(log, "re") : NULL;
-    if (file != NULL) {
-        /* It says what is wrong in a line of its own, somewhere below. */
-        char line[160];
-        while (fgets(line, sizeof(line), file) != NULL) {
-            if (strstr(line, "line ") != NULL)
-                plx_diag_set(diag, rc, "--html", "gnuplot failed: %.*s", (int)strcspn(line, "\n"),
-                             line);
-        }
-        fclose(file);
-    }
-    return rc;
+    memset(plots, 0, sizeof(*plots));
+    plots->into = open_memstream(&plots->script, &plots->script_bytes);
+    return plots->into != NULL ? 0 : plx_diag_set(diag, -ENOMEM, "--html", "out of memory");
 }
 
-/* Whether a line belongs to what several plots in one page would share by name. */
+int plx_bench_plots_draw(struct plx_bench_plots *plots, struct plx_diag *diag)
+{
+    bool whole = fclose(plots->into) == 0;
+    plots->into = NULL;
+    if (!whole)
+        return plx_diag_set(diag, -ENOMEM, "--html", "out of memory");
+    if (plots->count == 0)
+        return 0;
+    return plx_bench_gnuplot(plots->script, plots->script_bytes, &plots->drawn, diag);
+}
+
+/* Whether a line belongs to what several plots in one page share: shapes by name. */
 static bool is_shared(const char *line, bool *inside)
 {
     bool begins = strncmp(line, "<defs>", 6) == 0;
     bool ends = strncmp(line, "</defs>", 7) == 0;
     *inside = (*inside || begins) && !ends;
-    return *inside || ends || strncmp(line, "<title>", 7) == 0 || strncmp(line, "<desc>", 6) == 0;
+    return *inside || ends;
 }
 
-int plx_bench_plot_embed(const struct plx_bench_plots *plots, int number, FILE *page)
+/* The tooltips of gnuplot's parts have names of its own. */
+static bool is_title(const char *line)
 {
-    char path[NAME_BYTES];
-    char *line = NULL;
-    size_t room = 0;
-    bool begun = false;
+    return strncmp(line, "<title>", 7) == 0 || strncmp(line, "<desc>", 6) == 0;
+}
+
+static const char *find_plot(const struct plx_bench_plots *plots, int number)
+{
+    const char *at = plots->drawn != NULL ? strstr(plots->drawn, "<svg") : NULL;
+    for (; at != NULL && number > 0; number--)
+        at = strstr(at + 1, "<svg");
+    return at;
+}
+
+int plx_bench_plot_embed(struct plx_bench_plots *plots, int number, FILE *page)
+{
     bool shared = false;
-    FILE *file = fopen(path_of(plots, number, path), "re");
-    if (file == NULL)
-        return -errno;
-    while (getline(&line, &room, file) >= 0) {
-        begun = begun || strncmp(line, "<svg", 4) == 0;
-        if (!begun || is_shared(line, &shared))
+    const char *at = find_plot(plots, number);
+    const char *end = at != NULL ? strstr(at, "</svg>") : NULL;
+    if (end == NULL)
+        return -ENOENT;
+    fputs("<svg role=\"img\"", page);
+    for (at += 4; at < end; at = strchr(at, '\n') + 1) {
+        size_t bytes = strcspn(at, "\n");
+        if (at[bytes] == '\0')
+            break;
+        bool named = is_shared(at, &shared);
+        if ((named && plots->has_shapes) || is_title(at))
             continue;
-        if (strncmp(line, "<svg", 4) == 0)
-            fputs("<svg role=\"img\"", page);
-        else if (strcmp(line, "<g id=\"gnuplot_canvas\">\n") == 0)
-            fputs("<g>\n", page);
-        else
-            fputs(line, page);
+        fwrite(at, 1, bytes + 1, page);
     }
-    free(line);
-    fclose(file);
-    return begun ? 0 : -EIO;
+    plots->has_shapes = true;
+    fputs("</svg>\n", page);
+    return 0;
 }
 
 void plx_bench_plots_fini(struct plx_bench_plots *plots)
 {
-    char path[NAME_BYTES];
     if (plots->into != NULL)
         fclose(plots->into);
     free(plots->script);
-    if (plots->folder[0] == '\0')
-        return;
-    for (int i = -2; i < (int)plots->count; i++)
-        unlink(path_of(plots, i, path));
-    rmdir(plots->folder);
+    free(plots->drawn);
 }

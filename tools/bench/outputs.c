@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -107,18 +108,19 @@ int plx_bench_outputs_open(struct plx_bench_outputs *outputs)
     return status;
 }
 
-static int write_one(FILE **stream, const char *path, const json_t *document,
-                     int (*write)(const json_t *document, FILE *stream))
+static int cut(FILE *stream, const char *path)
 {
-    if (*stream == NULL)
-        return 0;
     /* Standard output and devices cannot be cut, and need not be. */
-    if (*stream != stdout && ftruncate(fileno(*stream), 0) != 0 && errno != EINVAL) {
-        failed(path);
-        return -EIO;
-    }
-    int rc = write(document, *stream);
-    if (*stream != stdout && fclose(*stream) != 0)
+    if (stream == stdout || ftruncate(fileno(stream), 0) == 0 || errno == EINVAL)
+        return 0;
+    failed(path);
+    return -ECANCELED;
+}
+
+/* Closes it, and tells of what failed and was not told yet. */
+static int finish(FILE **stream, const char *path, int rc)
+{
+    if (*stream != stdout && fclose(*stream) != 0 && rc == 0)
         rc = -EIO;
     *stream = NULL;
     if (rc == -EIO)
@@ -126,13 +128,38 @@ static int write_one(FILE **stream, const char *path, const json_t *document,
     return rc;
 }
 
-static int write_html(const json_t *document, FILE *stream)
+static int write_one(FILE **stream, const char *path, const json_t *document,
+                     int (*write)(const json_t *document, FILE *stream))
+{
+    if (*stream == NULL)
+        return 0;
+    int rc = cut(*stream, path);
+    if (rc == 0)
+        rc = write(document, *stream);
+    return finish(stream, path, rc);
+}
+
+/* Drawing may fail, and what the file held stays until there is a page. */
+static int write_html(FILE **stream, const char *path, const json_t *document)
 {
     struct plx_diag diag = {0};
-    int rc = plx_bench_write_html(document, stream, &diag);
-    if (rc != 0 && diag.text[0] != '\0')
+    char *page = NULL;
+    size_t bytes = 0;
+    if (*stream == NULL)
+        return 0;
+    FILE *into = open_memstream(&page, &bytes);
+    int rc = into != NULL ? plx_bench_write_html(document, into, &diag) : -ENOMEM;
+    if (into != NULL && fclose(into) != 0 && rc == 0)
+        rc = -ENOMEM;
+    if (rc != 0 && diag.text[0] == '\0')
+        plx_diag_set(&diag, -ENOMEM, "--html", "out of memory");
+    if (rc != 0)
         plx_cli_diag(NAME, &diag);
-    return rc;
+    int written = rc == 0 ? cut(*stream, path) : -ECANCELED;
+    if (written == 0 && (fwrite(page, 1, bytes, *stream) != bytes || fflush(*stream) != 0))
+        written = -EIO;
+    free(page);
+    return finish(stream, path, written);
 }
 
 static int write_folder(const struct plx_bench_outputs *outputs, const struct plx_bench *bench)
@@ -163,7 +190,7 @@ int plx_bench_outputs_write(struct plx_bench_outputs *outputs, const struct plx_
     if (rc == 0) {
         rc = write_one(&outputs->json_stream, outputs->json, document, plx_bench_write_json);
         int csv_rc = write_one(&outputs->csv_stream, outputs->csv, document, plx_bench_write_csv);
-        int html_rc = write_one(&outputs->html_stream, outputs->html, document, write_html);
+        int html_rc = write_html(&outputs->html_stream, outputs->html, document);
         int hgrm_rc = write_folder(outputs, bench);
         rc = rc != 0 || csv_rc != 0 || html_rc != 0 || hgrm_rc != 0 ? -EIO : 0;
         if (outputs->before != NULL)
