@@ -109,7 +109,7 @@ static void run_and_validate(const char *line, const char *name, int number)
         assert_true(run.status == 0 || run.status == 1);
     } else {
         const char *const words[] = {"pollux", "bench",  line, "--quick", "--rounds",
-                                     "20",     "--json", path, NULL};
+                                     "4",      "--json", path, NULL};
         plx_run_begin(&run, words, NULL);
         assert_true(plx_run_await(&run, line));
         plx_run_signal(&run, number);
@@ -127,7 +127,7 @@ static void json_is_valid_by_its_schema(void **state)
         skip();
     run_and_validate("ring uring --quick --only rtt_8B --only cancel --rounds 1", "a.json", 0);
     run_and_validate("c2c mem --quick --only rtt_line --only chase_4K --only loaded --size 2M "
-                     "--rounds 6",
+                     "--rounds 1",
                      "b.json", 0);
     /* Every gap counts, so that there are some. */
     run_and_validate("jitter pool --quick --only gaps --only stolen --only one_4K --rounds 1 "
@@ -388,7 +388,7 @@ static void signal_keeps_what_was_measured_and_says_so(void **state)
         char path[160];
         snprintf(path, sizeof(path), "%s", in_folder("part.json"));
         const char *const words[] = {"pollux",   "bench", "uring",  "tcp", "--quick",
-                                     "--rounds", "20",    "--json", path,  NULL};
+                                     "--rounds", "4",     "--json", path,  NULL};
         plx_run_begin(&run, words, NULL);
         assert_true(plx_run_await(&run, "uring "));
         plx_run_signal(&run, numbers[i]);
