@@ -151,6 +151,20 @@ static inline void plx_cpu_relax(void)
 }
 
 /*
+ * Fetches the cache line at `p` for writing, in the background: worth it for a line that another
+ * core has and that will be written soon, but not now. A hint: `p` may be any address.
+ */
+static inline void plx_prefetch_write(const void *p)
+{
+#if defined(__x86_64__)
+    /* What the compiler makes of __builtin_prefetch() without -mprfchw fetches it for reading. */
+    __asm__ __volatile__("prefetchw %0" ::"m"(*(const char *)p));
+#else
+    __builtin_prefetch(p, 1);
+#endif
+}
+
+/*
  * The core's free-running counter, in ticks of its own rate: for differences on one core, not for
  * dates. Not a barrier: the core may read it a few instructions early or late.
  */

@@ -38,6 +38,12 @@ int plx__uring_enter(struct uring *u, unsigned to_submit, unsigned min_complete,
 
 /* --- entries in ------------------------------------------------------------------------------- */
 
+/*
+ * Entries between the one that is written and the one whose line is fetched: an SQ thread has read
+ * it a lap ago, and it is to be back before it is written.
+ */
+#define AHEAD 4u
+
 /* An empty entry if more than `reserve` are free, else NULL. */
 static inline struct io_uring_sqe *take_sqe(struct uring *u, unsigned reserve)
 {
@@ -48,6 +54,7 @@ static inline struct io_uring_sqe *take_sqe(struct uring *u, unsigned reserve)
             return NULL;
     }
     struct io_uring_sqe *sqe = &u->ring.sq.sqes[u->sq_tail & u->sq_mask];
+    plx_prefetch_write(&u->ring.sq.sqes[(u->sq_tail + AHEAD) & u->sq_mask]);
     u->sq_tail++;
     memset(sqe, 0, sizeof(*sqe));
     return sqe;
@@ -415,10 +422,11 @@ static void uring_cancel_all(struct plx__io *io)
 }
 
 /*
- * Shows the kernel the entries. Under SQPOLL the exchange is the release that the SQ thread's
- * acquire of the tail pairs with, and a full barrier between the tail's store and the load of its
- * flags: without it both sides could see the other's old value, and the thread would sleep on
- * entries unseen.
+ * Shows the kernel the entries. Under SQPOLL the store is what the SQ thread's acquire of the tail
+ * pairs with, and the fence stands between it and the load of the thread's flags: without it both
+ * sides could see the other's old value, and the thread would sleep on entries unseen. A store and
+ * a fence rather than an exchange: the exchange would begin to fetch the line of the tail only when
+ * that of the entry has come from the other core, and pay for one after the other.
  */
 static uint32_t uring_flush(struct plx__io *io)
 {
@@ -430,7 +438,8 @@ static uint32_t uring_flush(struct plx__io *io)
     if (u->sqpoll) {
         if (count == 0)
             return 0;
-        (void)plx_exchange_seq_cst(shared(u->ring.sq.ktail), u->sq_tail);
+        plx_store_release(shared(u->ring.sq.ktail), u->sq_tail);
+        plx_fence_seq_cst();
         u->sq_shown = u->sq_tail;
         unsigned flags = plx_load_relaxed(shared(u->ring.sq.kflags));
         if (PLX_UNLIKELY((flags & IORING_SQ_NEED_WAKEUP) != 0))
