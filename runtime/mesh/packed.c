@@ -31,6 +31,8 @@ struct plx_packed *plx__packed_setup(void *memory, uint32_t capacity, uint32_t e
     q->limit = first + capacity;
     q->tail_mask = capacity - 1;
     q->tail_bytes = element_bytes;
+    uint32_t ahead = PLX_PACKED_AHEAD / element_bytes;
+    q->tail_ahead = ahead < capacity / 2 ? ahead : capacity / 2;
     q->head = first;
     q->end = first;
     q->head_mask = capacity - 1;
