@@ -185,9 +185,9 @@ static void put_budget(FILE *out, const json_t *budget)
     fputs(peer[0] != '\0' ? " / " : "", out);
     put(out, peer);
     const char *unit = peer[0] != '\0' ? "" : " ns";
-    fprintf(out, "</td><td>%s %.4g%s</td><td>",
-            strcmp(plx_bench_text(budget, "at"), "least") == 0 ? "&ge;" : "&le;",
-            plx_bench_number(budget, "limit"), unit);
+    double limit = plx_bench_number(budget, "limit");
+    fprintf(out, limit < 999.5 ? "</td><td>%s %.3g%s</td><td>" : "</td><td>%s %.0f%s</td><td>",
+            strcmp(plx_bench_text(budget, "at"), "least") == 0 ? "&ge;" : "&le;", limit, unit);
     double figure = plx_bench_number(budget, "figure");
     if (isfinite(figure))
         fprintf(out, "%.*f%s", peer[0] != '\0' ? 3 : 1, figure, unit);

@@ -19,7 +19,7 @@ static const char *const colours[] = {"#3f8fe0", "#e0851a", "#2aa876", "#d1495b"
 #define LINES_MAX (COLOUR_COUNT * DASH_COUNT)
 
 /* So many letters are as wide as a plot; a name in the key takes so many more than it has. */
-#define LINE_LETTERS 44u
+#define LINE_LETTERS 46u
 #define KEY_LETTERS  7u
 /* Of names that are longer the rest is left out. */
 #define NAME_LETTERS 24
@@ -46,7 +46,7 @@ static int begin_plot(struct plx_bench_plots *plots, int height)
     fprintf(plots->into,
             "reset session\nset border 3\nset tics nomirror\nset grid lc rgb '#888888' lw 0.5 dt "
             "3\nset style fill solid 0.85 noborder\n"
-            "set term svg size 480,%d dynamic noenhanced name 'plot%d' font 'sans-serif,13'\n",
+            "set term svg size 440,%d dynamic noenhanced name 'plot%d' font 'sans-serif,14'\n",
             height, number);
     return number;
 }
@@ -56,9 +56,9 @@ static int begin_lines(struct plx_bench_plots *plots, size_t count, size_t longe
 {
     size_t columns = LINE_LETTERS / (longest + KEY_LETTERS);
     columns = columns < 1 ? 1 : columns > 3 ? 3 : columns;
-    int number = begin_plot(plots, 320 + 18 * (int)((count + columns - 1) / columns));
-    fprintf(plots->into, "set key outside bottom center horizontal maxcols %zu samplen 2\n",
-            columns);
+    int number = begin_plot(plots, 300 + 18 * (int)((count + columns - 1) / columns));
+    fprintf(plots->into,
+            "set key outside bottom center horizontal maxcols %zu samplen 2 font ',12'\n", columns);
     return number;
 }
 
@@ -204,7 +204,8 @@ int plx_bench_plot_percentiles(struct plx_bench_plots *plots, const json_t *resu
         fputs("set xtics ('50 %%' 2, '90 %%' 10, '99 %%' 100, '99.9 %%' 1e3, '99.99 %%' 1e4, "
               "'5 nines' 1e5, '6 nines' 1e6, '7 nines' 1e7)\n",
               plots->into);
-        fprintf(plots->into, "set logscale x\nset xrange [1:%.6g]\n", span.right);
+        fprintf(plots->into, "set xtics font ',%d'\nset logscale x\nset xrange [1:%.6g]\n",
+                span.right > 3e4 ? 11 : 13, span.right);
         put_log_axis(plots->into, 'y', span.least, span.most,
                      plx_bench_text(json_array_get(results, first), "unit"));
         for (size_t i = 0; i < count; i++)
@@ -267,15 +268,16 @@ int plx_bench_plot_ratios(struct plx_bench_plots *plots, const struct plx_bench_
         double low = fmin(ratios[i].low, ratios[i].ratio);
         double high = fmax(ratios[i].high, ratios[i].ratio);
         fprintf(script, "%.6g %zu %.6g %.6g\n", ratios[i].ratio, i, low, high);
-        least = fmin(least, low > 0 ? low : ratios[i].ratio);
-        most = fmax(most, high);
+        /* Intervals may go on beyond the plot. */
+        least = fmin(least, ratios[i].ratio / 1.2);
+        most = fmax(most, ratios[i].ratio * 1.2);
     }
     fprintf(script,
             "END_OF_DATA\nunset key\nunset grid\nset grid x lc rgb '#888888' lw 0.5 dt 3\n"
             "set border 1\nset yrange [%zu.6:-0.6]\n",
             count - 1);
     put_log_axis(script, 'x', least, most, "");
-    fputs("set ytics scale 0 (", script);
+    fputs("set ytics scale 0 font ',12' (", script);
     for (size_t i = 0; i < count; i++) {
         char label[128];
         bool cut = strlen(ratios[i].peer) > PEER_LETTERS;

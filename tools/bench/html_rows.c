@@ -96,37 +96,50 @@ static void put_marks(FILE *out, const json_t *row)
 
 /* --- tables ---------------------------------------------------------------------------------- */
 
-static void put_number(FILE *out, double value)
+/* So long a time is shown in a longer unit, and so great a number with a letter for thousands. */
+#define LONG_NS 99999.5
+
+/* A number of at most five digits. */
+static void put_number(FILE *out, double value, const char *unit)
 {
-    if (!isfinite(value))
+    static const char *const times[] = {"", " us", " ms", " s"};
+    static const char *const thousands[] = {"", "k", "M", "G"};
+    bool is_time = strcmp(unit, "ns") == 0;
+    size_t step = 0;
+    if (!isfinite(value)) {
         fputs("<td></td>", out);
+        return;
+    }
+    for (bool is_long = value >= LONG_NS; is_long && value >= 999.5 && step + 1 < 4; step++)
+        value /= 1000;
+    fprintf(out, "<td>%.*f%s</td>",
+            value < 9.995   ? 2
+            : value < 99.95 ? 1
+                            : 0,
+            value, is_time ? times[step] : thousands[step]);
+}
+
+static void put_samples(FILE *out, double count)
+{
+    if (count < LONG_NS)
+        fprintf(out, "<td>%.0f</td>", count);
     else
-        fprintf(out,
-                value < 9.995   ? "<td>%.2f</td>"
-                : value < 99.95 ? "<td>%.1f</td>"
-                                : "<td>%.0f</td>",
-                value);
+        put_number(out, count, "");
 }
 
 /* How far a figure may be off, as half its interval. */
 static void put_interval(FILE *out, double low, double mid, double high)
 {
-    if (!isfinite(low) || !isfinite(high) || !(mid > 0))
+    double percent = 50 * (high - low) / mid;
+    if (!isfinite(low) || !isfinite(high) || !(mid > 0)) {
         fputs("<td></td>", out);
+        return;
+    }
+    fprintf(out, "<td class=\"soft\" title=\"%.5g to %.5g\">", low, high);
+    if (percent > 999)
+        fputs("&gt;999&#8239;%</td>", out);
     else
-        fprintf(out, "<td class=\"soft\" title=\"%.5g to %.5g\">&plusmn;%.*f&#8239;%%</td>", low,
-                high, (high - low) / mid < 0.199 ? 1 : 0, 50 * (high - low) / mid);
-}
-
-/* A count, to three digits. */
-static void put_samples(FILE *out, double count)
-{
-    static const char units[] = {' ', 'k', 'M', 'G'};
-    size_t step = 0;
-    for (; count >= 99999.5 && step + 1 < sizeof(units); step++)
-        count /= 1000;
-    fprintf(out, isfinite(count) ? "<td>%.0f%.*s</td>" : "<td></td>", count, step != 0,
-            &units[step]);
+        fprintf(out, "&plusmn;%.*f&#8239;%%</td>", percent < 9.95 ? 1 : 0, percent);
 }
 
 static void put_place(FILE *out, const json_t *row)
@@ -160,7 +173,8 @@ static void put_row(const struct plx_bench_page *page, const json_t *row, bool p
         fputs("</td></tr>\n", out);
         return;
     }
-    put_number(out, p50);
+    const char *unit = plx_bench_text(row, "unit");
+    put_number(out, p50, unit);
     put_interval(out, plx_bench_number(row, "ci_low"), p50, plx_bench_number(row, "ci_high"));
     if (ratios) {
         double ratio = plx_bench_html_ratio(row, "mid");
@@ -169,7 +183,7 @@ static void put_row(const struct plx_bench_page *page, const json_t *row, bool p
                      plx_bench_html_ratio(row, "high"));
     }
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-        put_number(out, plx_bench_number(row, keys[i]));
+        put_number(out, plx_bench_number(row, keys[i]), unit);
     put_samples(out, plx_bench_number(row, "n"));
     fputs("</tr>\n", out);
 }

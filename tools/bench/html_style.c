@@ -64,7 +64,7 @@ const char plx_bench_html_style[] =
     "hsl(209 62% var(--low)),hsl(209 62% var(--high)))}\n"
     "figure{margin:10px 0 0}\n"
     "figcaption{font-size:13px;color:var(--soft)}\n"
-    "svg{display:block;width:100%;max-width:720px;height:auto;color:var(--ink)}\n"
+    "svg{display:block;width:100%;max-width:580px;height:auto;color:var(--ink)}\n"
     /* gnuplot draws in black: here that is the ink of the page. */
     "svg g{color:inherit}\n"
     "svg [stroke=black]{stroke:currentColor}\n"
