@@ -224,9 +224,10 @@ $(B)/test/tools/test_bench_select: $(B)/obj/tools/bench/select.o $(B)/obj/tools/
 $(B)/test/tools/test_bench_faults: $(filter-out $(B)/obj/tools/pollux.o,$(TOOL_OBJ))
 $(B)/test/tools/test_bench_faults: TEST_LIBS = $(B)/libpollux.a $(PEER_LIBS)
 
-# Its tables are printed of rows made up, by all of the command but its main.
-$(B)/test/tools/test_bench_report: $(filter-out $(B)/obj/tools/pollux.o,$(TOOL_OBJ))
-$(B)/test/tools/test_bench_report: private PKG_LIBS := $(B)/libpollux.a $(PKG_LIBS) $(PEER_LIBS)
+# Rows and tables of what is made up, by all of the command but its main.
+MADE_UP := $(addprefix $(B)/test/tools/, test_bench_report test_bench_figures)
+$(MADE_UP): $(filter-out $(B)/obj/tools/pollux.o,$(TOOL_OBJ))
+$(MADE_UP): private PKG_LIBS := $(B)/libpollux.a $(PKG_LIBS) $(PEER_LIBS)
 
 tests: $(TEST_BIN) $(EXAMPLES)
 

@@ -2,6 +2,7 @@
 /* pollux bench: what is chosen to be measured, how often, and what is said of it; no figure is. */
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -227,6 +228,124 @@ static void precision_takes_six_rounds_at_least(void **state)
     json_decref(root);
 }
 
+static void rounds_are_the_least_with_a_precision(void **state)
+{
+    (void)state;
+    json_t *root;
+    json_t *rows = results(&root, "pollux bench timer --only clock --quick --precision 50% "
+                                  "--rounds 20 --json -");
+    size_t index;
+    json_t *row;
+    json_array_foreach(rows, index, row) assert_true(integer_of(row, "rounds") >= 20);
+    json_decref(root);
+}
+
+static void precision_is_of_the_figures_that_are_asked_for(void **state)
+{
+    (void)state;
+    json_t *root;
+    /* There is never a gap, so nothing would ever be known of their median. */
+    json_t *rows = results(&root, "pollux bench jitter --only stolen --quick --threshold 1s "
+                                  "--precision 2% --time 20 --json -");
+    size_t index;
+    json_t *row;
+    json_array_foreach(rows, index, row) assert_int_equal(integer_of(row, "rounds"), 6);
+    assert_null(strstr(run.err, "did not come to"));
+    json_decref(root);
+}
+
+/* Each slice takes 11 ms at least: in the second there are 90 of them, and a round for each batch.
+ */
+static void time_is_that_of_all_batches_together(void **state)
+{
+    (void)state;
+    need_two();
+    char line[1024] = "pollux bench c2c --only rtt_line --time 1 --json - --pairs ";
+    json_t *root;
+    for (int i = 0; i < 64; i++)
+        snprintf(line + strlen(line), sizeof(line) - strlen(line), "%s%d:%d", i != 0 ? "," : "",
+                 cpus[i % 2], cpus[1 - i % 2]);
+    (void)results(&root, line);
+    assert_true(integer_of(root, "slices") >= 64);
+    assert_true(integer_of(root, "slices") <= 90 + 64 + 16);
+    json_decref(root);
+}
+
+static void long_case_is_told_of_beforehand(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"pollux", "bench",    "timer",  "--only",
+                                        "clock",  "--rounds", "100000", NULL};
+    plx_run_begin(&run, words, NULL);
+    assert_true(plx_run_await(&run, "timer clock: about "));
+    plx_run_signal(&run, SIGINT);
+    plx_run_end(&run);
+}
+
+/* --- what is taken off ----------------------------------------------------------------------- */
+
+static double number_of(const json_t *rows, const char *name, const char *key)
+{
+    size_t index;
+    json_t *row;
+    json_array_foreach(rows, index, row)
+    {
+        if (strcmp(text_of(row, "case"), name) == 0)
+            return json_number_value(json_object_get(row, key));
+    }
+    fail_msg("there is no row of %s", name);
+    return 0;
+}
+
+/* publish_1 reads the counter around each op, the others around all of a block. */
+static void readings_are_taken_off_of_every_publish(void **state)
+{
+    (void)state;
+    need_two();
+    json_t *root;
+    json_t *rows = results(&root, "pollux bench uring --only 'publish*' --quick --rounds 1 "
+                                  "--json -");
+    double alone = number_of(rows, "publish_b1", "overhead_ns");
+    if (json_is_null(json_object_get(json_array_get(rows, 0), "p50"))) {
+        json_decref(root);
+        print_message("skipped: there is no SQ thread here, or nothing was kept\n");
+        skip();
+    }
+    assert_true(alone > 0);
+    assert_true(number_of(rows, "publish_1", "overhead_ns") > 0.99 * alone);
+    assert_true(number_of(rows, "publish_b8", "overhead_ns") > 0.12 * alone);
+    assert_true(number_of(rows, "publish_b8", "overhead_ns") < 0.13 * alone);
+    assert_true(number_of(rows, "publish_32", "overhead_ns") > 0.03 * alone);
+    json_decref(root);
+}
+
+/* --- the guard ------------------------------------------------------------------------------- */
+
+static bool has_hypervisor(const json_t *root)
+{
+    return json_is_string(json_object_get(json_object_get(root, "host"), "hypervisor"));
+}
+
+static void cores_nearer_than_the_guard_are_discarded_with_advice(void **state)
+{
+    (void)state;
+    need_two();
+    json_t *root;
+    json_t *rows = results(&root, "pollux bench c2c --only rtt_line --quick --rounds 1 "
+                                  "--guard 1ms --json -");
+    bool guarded = has_hypervisor(root);
+    bool discarded = json_is_null(json_object_get(json_array_get(rows, 0), "p50"));
+    json_decref(root);
+    if (!guarded) {
+        print_message("skipped: no hypervisor, so nobody looks\n");
+        skip();
+    }
+    assert_true(discarded);
+    plx_run_expect(&run, 1, NULL, "--guard");
+    plx_run_line(&run, "pollux bench c2c --only rtt_line --quick --rounds 1 --guard 0ns");
+    plx_run_expect(&run, 0, " 0 because the two CPUs shared a core", NULL);
+}
+
 /* --- jitter ---------------------------------------------------------------------------------- */
 
 static void jitter_tells_the_longest_gaps_and_what_was_counted(void **state)
@@ -286,6 +405,30 @@ static void loaded_memory_has_a_bandwidth_for_each_latency(void **state)
     json_decref(root);
 }
 
+/* Without a reserved page there is no buffer, and where it would have been is not where it was. */
+static void memory_that_was_not_seen_has_no_node(void **state)
+{
+    (void)state;
+    json_t *root;
+    json_t *rows = results(&root, "pollux bench mem --only chase_1G --quick --rounds 1 --json -");
+    size_t index;
+    json_t *row;
+    json_array_foreach(rows, index, row) assert_int_equal(
+        json_is_null(json_object_get(row, "p50")), json_is_null(json_object_get(row, "mem_node")));
+    json_decref(root);
+}
+
+static void bandwidth_is_in_its_unit(void **state)
+{
+    (void)state;
+    json_t *root;
+    json_t *rows = results(&root, "pollux bench mem --only read_4K --size 4M --quick --rounds 3 "
+                                  "--json -");
+    double figure = number_of(rows, "read_4K", "p50");
+    assert_true(figure > 0.05 && figure < 5000);
+    json_decref(root);
+}
+
 static void one_core_leaves_what_needs_two_null_with_the_reason(void **state)
 {
     (void)state;
@@ -322,6 +465,7 @@ static void mistakes_are_usage_errors_that_say_what_is_wrong(void **state)
         {"pollux bench ring --time 0", "--time"},
         {"pollux bench ring --repeat 0", "--repeat"},
         {"pollux bench jitter --threshold 1", "--threshold"},
+        {"pollux bench c2c --guard 2ms", "--guard"},
         {"pollux bench --list nothing", "there is no benchmark 'nothing'"},
     };
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
@@ -365,9 +509,17 @@ int main(void)
         cmocka_unit_test(repeated_measurement_gives_the_same_rows_with_more_samples),
         cmocka_unit_test(time_ends_a_case_however_precise_it_should_be),
         cmocka_unit_test(precision_takes_six_rounds_at_least),
+        cmocka_unit_test(rounds_are_the_least_with_a_precision),
+        cmocka_unit_test(precision_is_of_the_figures_that_are_asked_for),
+        cmocka_unit_test(time_is_that_of_all_batches_together),
+        cmocka_unit_test(long_case_is_told_of_beforehand),
+        cmocka_unit_test(readings_are_taken_off_of_every_publish),
+        cmocka_unit_test(cores_nearer_than_the_guard_are_discarded_with_advice),
         cmocka_unit_test(jitter_tells_the_longest_gaps_and_what_was_counted),
         cmocka_unit_test(jitter_without_a_gap_is_a_result_and_no_failure),
         cmocka_unit_test(loaded_memory_has_a_bandwidth_for_each_latency),
+        cmocka_unit_test(memory_that_was_not_seen_has_no_node),
+        cmocka_unit_test(bandwidth_is_in_its_unit),
         cmocka_unit_test(one_core_leaves_what_needs_two_null_with_the_reason),
         cmocka_unit_test(mistakes_are_usage_errors_that_say_what_is_wrong),
         cmocka_unit_test(pair_outside_of_the_affinity_is_refused),

@@ -5,6 +5,8 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -161,6 +163,105 @@ static void interrupts_of_a_new_source_are_all_new(void **state)
     assert_string_equal(text, "nvme0q1 +3");
 }
 
+/* The text of a machine of so many columns and devices' lines; LOC is its last line. */
+static char *text_of_many(unsigned columns, unsigned lines, unsigned loc)
+{
+    char *text;
+    size_t bytes;
+    FILE *stream = open_memstream(&text, &bytes);
+    assert_non_null(stream);
+    for (unsigned i = 0; i < columns; i++)
+        fprintf(stream, " CPU%u", i);
+    for (unsigned line = 0; line < lines; line++) {
+        fprintf(stream, "\n%u:", line);
+        for (unsigned i = 0; i < columns; i++)
+            fprintf(stream, " %10u", i);
+        fprintf(stream, " PCI-MSIX nic-rx-%u", line);
+    }
+    fputs("\nLOC:", stream);
+    for (unsigned i = 0; i < columns; i++)
+        fprintf(stream, " %10u", loc);
+    fputs(" Local timer interrupts\n", stream);
+    fclose(stream);
+    return text;
+}
+
+static void interrupts_of_a_large_machine_are_read_to_the_last(void **state)
+{
+    (void)state;
+    char what[64];
+    char *text = text_of_many(256, 1500, 7);
+    plx_bench_interrupts_read(text, 255, &before);
+    free(text);
+    assert_int_equal(before.count, 1501);
+    assert_false(before.cut);
+    assert_string_equal(before.at[1500].name, "LOC");
+    assert_int_equal(before.at[1499].count, 255);
+    text = text_of_many(256, 1500, 9);
+    plx_bench_interrupts_read(text, 255, &after);
+    free(text);
+    plx_bench_interrupts_diff(&before, &after, what, sizeof(what));
+    assert_string_equal(what, "LOC +2");
+}
+
+static void interrupts_that_were_cut_off_are_no_proof_of_firmware(void **state)
+{
+    (void)state;
+    char *text = text_of_many(4, 3, 7);
+    plx_bench_interrupts_read(text, 0, &before);
+    plx_bench_interrupts_read(text, 0, &after);
+    assert_non_null(strstr(plx_bench_interrupts_none(&before, &after), "firmware"));
+    /* In the middle of the last line: what it says is not to be trusted. */
+    text[strlen(text) - 30] = '\0';
+    plx_bench_interrupts_read(text, 0, &after);
+    assert_true(after.cut);
+    assert_int_equal(after.count, 3);
+    assert_non_null(strstr(plx_bench_interrupts_none(&before, &after), "too long"));
+    plx_bench_interrupts_read("", 0, &after);
+    assert_non_null(strstr(plx_bench_interrupts_none(&before, &after), "cannot be read"));
+    free(text);
+}
+
+static int forget_interrupts(void **state)
+{
+    (void)state;
+    plx_bench_interrupts_fini(&before);
+    plx_bench_interrupts_fini(&after);
+    return 0;
+}
+
+/* --- stolen time ----------------------------------------------------------------------------- */
+
+static uint64_t steal_of(const char *text, const struct plx_cpu_set *cpus)
+{
+    char copy[512];
+    snprintf(copy, sizeof(copy), "%s", text);
+    FILE *stream = fmemopen(copy, strlen(copy), "r");
+    assert_non_null(stream);
+    uint64_t steal = plx_bench_steal_read(stream, cpus);
+    fclose(stream);
+    return steal;
+}
+
+static void steal_is_the_sum_over_the_cpus_asked_for(void **state)
+{
+    (void)state;
+    static const char text[] = "cpu  1 2 3 4 5 6 7 60 0 0\n"
+                               "cpu0 1 2 3 4 5 6 7 10 0 0\n"
+                               "cpu1 1 2 3 4 5 6 7 20 0 0\n"
+                               "cpu12 1 2 3 4 5 6 7 30 0 0\n"
+                               "intr 99 1 2 3 4 5 6 7 8 9\n";
+    struct plx_cpu_set cpus = {{0}};
+    assert_int_equal(steal_of(text, NULL), 60);
+    assert_int_equal(steal_of(text, &cpus), 0);
+    plx_cpu_set_add(&cpus, 1);
+    assert_int_equal(steal_of(text, &cpus), 20);
+    plx_cpu_set_add(&cpus, 12);
+    plx_cpu_set_add(&cpus, 99); /* which is not there */
+    assert_int_equal(steal_of(text, &cpus), 50);
+    assert_int_equal(steal_of("cpu0 1 2 3\n", NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +275,9 @@ int main(void)
         cmocka_unit_test(interrupts_that_came_between_are_named),
         cmocka_unit_test(interrupts_beyond_the_room_are_cut_off_whole),
         cmocka_unit_test(interrupts_of_a_new_source_are_all_new),
+        cmocka_unit_test(interrupts_of_a_large_machine_are_read_to_the_last),
+        cmocka_unit_test(interrupts_that_were_cut_off_are_no_proof_of_firmware),
+        cmocka_unit_test(steal_is_the_sum_over_the_cpus_asked_for),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, forget_interrupts);
 }

@@ -333,7 +333,7 @@ static void clean(struct plx_bench *bench)
     plx_machine_destroy(bench->machine);
     plx_bench_rows_fini(bench);
     plx_bench_with_fini(bench);
-    free(bench->speeds);
+    plx_bench_rounds_fini(&bench->speeds);
     free(bench->gaps);
 }
 
@@ -351,10 +351,6 @@ static int pass(struct plx_bench *bench)
             plx_bench_memory_fini(bench);
         }
     }
-    /* A signal came, or memory ran out, between two parts of a case. */
-    if (bench->unprinted && bench->passes <= 1)
-        plx_bench_print_last(bench);
-    bench->unprinted = false;
     return rc;
 }
 
@@ -451,6 +447,7 @@ static void fill(struct plx_bench *bench, const struct plx_bench_request *reques
     bench->pairs = request->pairs;
     bench->pair_count = request->pair_count;
     bench->threshold_ns = request->threshold_ns;
+    bench->guard_ns = request->guard_ns;
     bench->gap_room = (uint32_t)request->worst;
     bench->nodes_required = request->nodes != NULL;
     bench->start_ticks = plx_ticks();

@@ -130,6 +130,7 @@ struct plx_bench_case {
     const char *what;  /* one line for a person: what an operation is */
     enum plx_bench_unit unit;
     uint32_t block;    /* operations in a sample */
+    uint32_t readings; /* of the counter in the time of a sample; 0: one */
     bool two_cores;    /* cpu_b is used, by the peer thread or an SQ thread */
     uint32_t rounds;   /* 0: the usual number */
     uint32_t slice_us; /* 0: the usual length */
@@ -140,7 +141,12 @@ struct plx_bench_case {
     bool sleeps;
     bool fenced; /* samples are of plx_bench_fenced_ticks: the longer reading is taken off them */
     bool noise;  /* disturbances are what is measured: nothing is discarded */
-    bool more;   /* more rows of this case follow: it is printed with the last */
+    /*
+     * A case of more subjects than can take turns is measured in so many batches, `part` being this
+     * one's number from 0: they share its time, and it is printed with the last. 0: there is one.
+     */
+    uint32_t parts;
+    uint32_t part;
     /*
      * Another case, made of the same slices, one value a slice: in ns the processor time of an
      * operation, else what was done in which time.

@@ -218,13 +218,49 @@ static int measure_batch(struct plx_bench *bench, const struct kind *kind,
     return rc;
 }
 
-static int measure_kind(struct plx_bench *bench, const struct kind *kind,
-                        const struct plx_bench_cores *pairs, uint32_t count)
+/* The case for so many pairs; 0: only to be named. */
+static struct plx_bench_case case_of(const struct plx_bench *bench, const struct kind *kind,
+                                     uint32_t count)
 {
     struct plx_bench_case what = kind->what;
     what.bench = "c2c";
     what.two_cores = true;
     what.rounds = ROUNDS;
+    if (count == 0)
+        return what;
+    what.slice_us = (bench->quick ? QUICK_TOTAL_US : FULL_TOTAL_US) / ROUNDS / count;
+    if (what.slice_us < SLICE_US_MIN)
+        what.slice_us = SLICE_US_MIN;
+    if (what.slice_us > SLICE_US_MAX)
+        what.slice_us = SLICE_US_MAX;
+    what.parts = (count + BATCH_PAIRS - 1) / BATCH_PAIRS;
+    return what;
+}
+
+/* Pairs grow with the square of the cores. */
+static void foretell(struct plx_bench *bench, const struct plx_bench_cores *pairs, uint32_t count)
+{
+    char name[64];
+    uint32_t subjects = 0;
+    uint64_t ns = 0;
+    for (uint32_t i = 0; i < count; i++)
+        subjects += plx_bench_node_near(bench->machine, pairs[i].a) !=
+                            plx_bench_node_near(bench->machine, pairs[i].b)
+                        ? 2
+                        : 1;
+    for (size_t i = 0; i < KINDS; i++) {
+        const struct plx_bench_case what = case_of(bench, &kinds[i], count);
+        if (plx_bench_is_wanted(bench, what.bench, what.name))
+            ns += plx_bench_estimate_ns(bench, &what, subjects);
+    }
+    snprintf(name, sizeof(name), "c2c, %u pairs of cores", count);
+    plx_bench_foretell(bench, name, ns);
+}
+
+static int measure_kind(struct plx_bench *bench, const struct kind *kind,
+                        const struct plx_bench_cores *pairs, uint32_t count)
+{
+    struct plx_bench_case what = case_of(bench, kind, count);
     /* Without pairs, or to be named only: one row, or line, says so. */
     if (count == 0 || bench->listing) {
         const struct plx_bench_subject subject = {.name = kind->subject, .mem_node = -1};
@@ -232,16 +268,11 @@ static int measure_kind(struct plx_bench *bench, const struct kind *kind,
     }
     if (!plx_bench_is_wanted(bench, what.bench, what.name))
         return 0;
-    what.slice_us = (bench->quick ? QUICK_TOTAL_US : FULL_TOTAL_US) / ROUNDS / count;
-    if (what.slice_us < SLICE_US_MIN)
-        what.slice_us = SLICE_US_MIN;
-    if (what.slice_us > SLICE_US_MAX)
-        what.slice_us = SLICE_US_MAX;
     int rc = 0;
     for (uint32_t i = 0; i < count && rc == 0 && !plx_bench_stopping(); i += BATCH_PAIRS) {
         uint32_t some = count - i < BATCH_PAIRS ? count - i : BATCH_PAIRS;
-        what.more = i + some < count;
         rc = measure_batch(bench, kind, &what, pairs + i, some);
+        what.part++;
     }
     return rc;
 }
@@ -260,6 +291,8 @@ int plx_bench_c2c(struct plx_bench *bench)
     } else if (plx_bench_has_two(bench)) {
         count = find_pairs(bench, found);
     }
+    if (count != 0 && !bench->listing)
+        foretell(bench, pairs, count);
     int rc = 0;
     for (size_t i = 0; i < KINDS && rc == 0; i++)
         rc = measure_kind(bench, &kinds[i], pairs, count);

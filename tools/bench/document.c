@@ -78,7 +78,9 @@ static void add_doubts(json_t *object, const struct plx_bench_row *row)
                         row->core_ns > 0 ? figure_json(row->core_ns) : json_null());
     json_object_set_new(object, "line_ns",
                         row->line_ns > 0 ? figure_json(row->line_ns) : json_null());
-    json_object_set_new(object, "core_drift", figure_json(row->core_drift));
+    json_object_set_new(object, "core_drift",
+                        row->core_ns > 0 ? figure_json(row->core_drift) : json_null());
+    json_object_set_new(object, "overhead_ns", figure_json(row->overhead_ns));
 }
 
 json_t *plx_bench_row_json(const struct plx_bench_row *row)

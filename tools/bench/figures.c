@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/bench/timing.h"
 #include "tools/bench/track.h"
 #include "tools/bench/with.h"
 #include "tools/cli.h"
@@ -75,19 +76,28 @@ static void unpack(const struct plx_bench_packed *packed, struct plx_histogram *
 
 /* --- rounds ---------------------------------------------------------------------------------- */
 
-bool plx_bench_track_part(const struct plx_bench_track *track, double *part)
+/* The figure of a round; false: it has none. `spare`: of slices in which others ran. */
+static bool round_value(const struct plx_bench_medians *medians, bool spare, bool also,
+                        uint64_t *value)
+{
+    *value = also ? medians->also : (spare ? medians->spare : medians->kept);
+    return also ? medians->has_also && medians->good == !spare : *value != 0;
+}
+
+bool plx_bench_track_part(const struct plx_bench_track *track, bool also, double *part)
 {
     struct plx_bench_rounds rounds = {.p50 = NULL};
     double low, high;
-    bool kept = plx_histogram_count(track->kept) != 0;
     bool known = true;
     for (uint32_t i = 0; i < track->round_count && known; i++) {
-        uint64_t value = kept ? track->medians[i].kept : track->medians[i].spare;
-        known = value == 0 || plx_bench_rounds_add(&rounds, (double)value) == 0;
+        uint64_t value;
+        if (round_value(&track->medians[i], track->good == 0, also, &value))
+            known = plx_bench_rounds_add(&rounds, (double)value) == 0;
     }
     known = known && plx_bench_interval(rounds.p50, rounds.count, &low, &high);
+    /* One that is always the same, nothing among them, is as certain as can be. */
     if (known)
-        *part = (high - low) / 2 / plx_bench_median(rounds.p50, rounds.count);
+        *part = high > low ? (high - low) / 2 / plx_bench_median(rounds.p50, rounds.count) : 0;
     plx_bench_rounds_fini(&rounds);
     return known;
 }
@@ -116,9 +126,8 @@ static int add_rounds(struct plx_bench_row *row, const struct plx_bench_track *t
         return -ENOMEM;
     row->paired = paired;
     for (uint32_t i = 0; i < track->round_count; i++) {
-        const struct plx_bench_medians *medians = &track->medians[i];
-        uint64_t value = also ? medians->also : (spare ? medians->spare : medians->kept);
-        bool there = also ? medians->has_also && medians->good == !spare : value != 0;
+        uint64_t value;
+        bool there = round_value(&track->medians[i], spare, also, &value);
         paired[row->paired_count++] = there ? figure_of(row, (double)value) : (double)NAN;
     }
     return 0;
@@ -178,7 +187,7 @@ static int merge(struct plx_bench_row *row, struct plx_histogram *samples,
 static struct plx_bench_row describe(const struct plx_bench *bench,
                                      const struct plx_bench_case *what,
                                      const struct plx_bench_track *track,
-                                     const struct plx_bench_round_facts *facts)
+                                     const struct plx_bench_round_facts *facts, bool also)
 {
     const struct plx_bench_subject *subject = track->subject;
     struct plx_bench_row row = {
@@ -198,11 +207,11 @@ static struct plx_bench_row describe(const struct plx_bench *bench,
     row.node_b = node_of(bench, row.cpu_b);
     row.scale = plx_bench_ns_per_tick(bench) / (double)row.block;
     if (row.unit != PLX_BENCH_NS)
-        row.scale = row.unit == PLX_BENCH_BANDWIDTH ? 1e-9 : 1.0;
+        row.scale = row.unit == PLX_BENCH_BANDWIDTH ? PLX_BENCH_BANDWIDTH_BYTES * 1e-9 : 1.0;
     if (row.unit == PLX_BENCH_PPM)
         row.scale = 1e-3;
-    if (row.unit == PLX_BENCH_NS && what->block == 1 && !what->sleeps)
-        row.overhead_ns = what->fenced ? bench->fenced_ns : bench->clock_ns;
+    /* Second figures are not timed by the counter. */
+    row.overhead_ns = also ? 0 : plx_bench_overhead_ns(what, bench->clock_ns, bench->fenced_ns);
     return row;
 }
 
@@ -224,9 +233,9 @@ static struct plx_histogram *gather_also(const struct plx_bench_track *track, bo
 {
     plx_histogram_reset(track->also);
     for (uint32_t i = 0; i < track->round_count; i++) {
-        const struct plx_bench_medians *medians = &track->medians[i];
-        if (medians->has_also && medians->good == !spare)
-            plx_histogram_record(track->also, medians->also);
+        uint64_t value;
+        if (round_value(&track->medians[i], spare, true, &value))
+            plx_histogram_record(track->also, value);
     }
     return track->also;
 }
@@ -235,18 +244,22 @@ static int add_row(struct plx_bench *bench, const struct plx_bench_case *what,
                    const struct plx_bench_track *track, const struct plx_bench_round_facts *facts,
                    bool also)
 {
-    struct plx_bench_row like = describe(bench, what, track, facts);
+    struct plx_bench_row like = describe(bench, what, track, facts, also);
     bool lacking = lacks(bench, what, track, &like);
     struct plx_bench_row *row = find_or_add(bench, &like);
     if (row == NULL)
         return -ENOMEM;
     row->slices += track->slices;
     row->discarded += track->discarded;
-    row->core_drift = fmax(row->core_drift, facts->drift);
-    row->core_ns = facts->core_ns;
-    row->line_ns = facts->line_ns;
+    if (track->speeds.count != 0) {
+        double drift = plx_bench_drift(track->speeds.p50, track->speeds.count);
+        row->core_drift = fmax(row->core_drift, drift);
+        row->core_ns = plx_bench_median(track->speeds.p50, track->speeds.count);
+    }
+    if (track->lines.count != 0)
+        row->line_ns = plx_bench_median(track->lines.p50, track->lines.count);
     row->drifted = row->core_drift > PLX_BENCH_DRIFT;
-    row->unsure = track->unsure;
+    row->unsure = also ? track->also_unsure : track->unsure;
     if (lacking)
         return track->medians != NULL ? add_rounds(row, track, false, also) : 0;
     /* Slices with others on the core only for a row that has nothing else. */
@@ -261,26 +274,82 @@ static int add_row(struct plx_bench *bench, const struct plx_bench_case *what,
         snprintf(row->why, sizeof(row->why), "stopped before it was measured");
     else if (!row->has && what->noise)
         snprintf(row->why, sizeof(row->why), "none in %u slices", row->slices);
+    else if (!row->has && track->close == track->slices)
+        snprintf(row->why, sizeof(row->why),
+                 "all %u slices were discarded: a line went there and back in %.0f ns, so the two "
+                 "CPUs are one core (if they are two: --guard)",
+                 row->slices, track->close_ns);
     else if (!row->has)
         snprintf(row->why, sizeof(row->why), "all %u slices were discarded", row->slices);
     row->quiet = what->noise;
     return add_rounds(row, track, false, also);
 }
 
-void plx_bench_print_last(const struct plx_bench *bench)
+static bool same_case(const struct plx_bench_row *a, const struct plx_bench_row *b)
 {
-    const struct plx_bench_row *last = &bench->rows[bench->row_count - 1];
-    uint32_t count = 0;
-    while (count < bench->row_count && strcmp(last[-(int64_t)count].bench, last->bench) == 0 &&
-           strcmp(last[-(int64_t)count].case_name, last->case_name) == 0)
-        count++;
-    plx_bench_print_case(bench, bench->row_count - count, count);
+    return strcmp(a->bench, b->bench) == 0 && strcmp(a->case_name, b->case_name) == 0;
+}
+
+static void turn_round(struct plx_bench_row *rows, uint32_t count)
+{
+    for (uint32_t i = 0; i < count / 2; i++) {
+        struct plx_bench_row other = rows[i];
+        rows[i] = rows[count - 1 - i];
+        rows[count - 1 - i] = other;
+    }
+}
+
+/*
+ * Moves the rows from `first` on, which a batch has added, behind those of earlier batches: rows of
+ * its second figure may lie in between.
+ */
+static void gather(struct plx_bench *bench, uint32_t first)
+{
+    if (first == 0 || first >= bench->row_count)
+        return;
+    const struct plx_bench_row *added = &bench->rows[first];
+    uint32_t place = first;
+    while (place > 0 && !same_case(&bench->rows[place - 1], added))
+        place--;
+    if (place == 0 || place == first)
+        return;
+    uint32_t between = first - place;
+    uint32_t count = bench->row_count - first;
+    /* By turning both round, and then each by itself. */
+    turn_round(&bench->rows[place], between + count);
+    turn_round(&bench->rows[place], count);
+    turn_round(&bench->rows[place + count], between);
+}
+
+/* Prints all rows of the case that the row is of. */
+static void print_case_of(struct plx_bench *bench, uint32_t row)
+{
+    uint32_t first = row;
+    uint32_t end = row + 1;
+    while (first > 0 && same_case(&bench->rows[first - 1], &bench->rows[row]))
+        first--;
+    while (end < bench->row_count && same_case(&bench->rows[end], &bench->rows[row]))
+        end++;
+    plx_bench_print_case(bench, first, end - first);
+    for (uint32_t i = first; i < end; i++)
+        bench->rows[i].printed = true;
+}
+
+/* Where the first row of a case is; there is one. */
+static uint32_t find_case(const struct plx_bench *bench, const struct plx_bench_case *what)
+{
+    const struct plx_bench_row like = {.bench = what->bench, .case_name = what->name};
+    uint32_t i = 0;
+    while (i + 1 < bench->row_count && !same_case(&bench->rows[i], &like))
+        i++;
+    return i;
 }
 
 static int add_rows(struct plx_bench *bench, const struct plx_bench_case *what,
                     const struct plx_bench_track *tracks, uint32_t count,
                     const struct plx_bench_round_facts *facts, bool also)
 {
+    uint32_t first = bench->row_count;
     for (uint32_t i = 0; i < count; i++) {
         if (add_row(bench, what, &tracks[i], facts, also) != 0)
             return -ENOMEM;
@@ -288,9 +357,12 @@ static int add_rows(struct plx_bench *bench, const struct plx_bench_case *what,
     int rc = also ? 0 : plx_bench_with_rows(bench, what, facts->group);
     if (rc != 0)
         return rc;
+    gather(bench, first);
     plx_cli_progress_clear();
-    if (bench->passes <= 1 && !what->more)
-        plx_bench_print_last(bench);
+    /* Those of several passes when they are over; those of a batch that is stopped are the last. */
+    bool last = what->part + 1 >= what->parts || plx_bench_stopping();
+    if (bench->passes <= 1 && last)
+        print_case_of(bench, find_case(bench, what));
     return 0;
 }
 
@@ -315,20 +387,15 @@ int plx_bench_add_also_rows(struct plx_bench *bench, const struct plx_bench_case
 
 void plx_bench_rows_end(struct plx_bench *bench)
 {
-    uint32_t first = 0;
     for (uint32_t i = 0; i < bench->row_count; i++) {
         const struct plx_bench_row *row = &bench->rows[i];
-        const struct plx_bench_row *next = i + 1 < bench->row_count ? row + 1 : NULL;
         bench->rows_busy += row->busy;
         bench->rows_drifted += row->has && row->drifted;
         bench->rows_unsure += row->has && row->unsure;
         bench->failed = bench->failed ||
                         (!row->has && row->slices != 0 && !row->quiet && !plx_bench_stopping());
-        if (next != NULL && strcmp(row->bench, next->bench) == 0 &&
-            strcmp(row->case_name, next->case_name) == 0)
-            continue;
-        if (bench->passes > 1)
-            plx_bench_print_case(bench, first, i + 1 - first);
-        first = i + 1;
+        /* Of several passes, or of a case that was stopped between its batches. */
+        if (!row->printed)
+            print_case_of(bench, i);
     }
 }

@@ -75,12 +75,13 @@ struct plx_bench_row {
     double scale;                     /* of what was recorded: what it is in `unit` */
     double overhead_ns;               /* of the clock's reading, taken off each sample */
     const char *relation;             /* of two cores: "smt", "l3", "node", "cross"; else NULL */
-    double core_ns;    /* how long the core took for an addition meanwhile; 0: not measured */
+    double core_ns;    /* how long cpu_a took for an addition meanwhile; 0: not measured */
     double line_ns;    /* the round trip of the guard's line meanwhile; 0: not measured */
-    double core_drift; /* how far the core's speed moved meanwhile, as a part of it */
+    double core_drift; /* how far its speed moved meanwhile, as a part of it */
     bool drifted;      /* further than figures can be trusted */
     bool unsure;       /* the precision that was asked for was not reached in time */
     bool quiet;        /* no figures is a result: nothing disturbed */
+    bool printed;
     bool busy;         /* made of slices in which other programs ran, for lack of better ones */
     char why[200];     /* no figures: the reason */
 };
@@ -148,11 +149,11 @@ struct plx_bench {
     bool nodes_required;  /* memory elsewhere than asked for is a failure */
     const char *one_core; /* not NULL: why two threads may not spin */
     bool guarded;         /* there is a hypervisor, which may put two CPUs on one core */
+    uint64_t guard_ns;    /* the line's round trip below which they are on one; 0: nobody looks */
     FILE *tables;
     struct plx_bench_pair pair;
     struct plx_bench_line *guard_line;
     struct plx_histogram *guard_samples;
-    struct plx_bench_rounds guard_lines; /* its round trips in this case, in ns */
     struct plx_bench_with *with;         /* a program that takes part, by --with; NULL: none */
     json_t *command;                     /* the words of the command line */
     time_t start_time;
@@ -162,18 +163,16 @@ struct plx_bench {
     struct plx_bench_row *rows;
     uint32_t row_count;
     uint32_t row_room;
-    bool unprinted;   /* the last case's rows, as more of them follow */
     bool incomplete;  /* the run ended before its end, for an error that was told */
     uint32_t groups;  /* of rows, so far in this pass */
     uint32_t passes;  /* over everything; rows hold the samples of all */
     uint32_t pass;    /* the one that goes on, from 0 */
     double precision; /* of a median that ends a case: half its interval; 0: not asked */
     uint64_t case_ns; /* that a case may take; 0: what it takes */
+    uint64_t case_start_ns;
     double clock_ns;  /* what reading the counter costs */
     double fenced_ns; /* the same between fences */
-    double *speeds;   /* of the core, round by round: ns of a loop of additions */
-    uint32_t speed_count;
-    uint32_t speed_room;
+    struct plx_bench_rounds speeds; /* of the cores, slice by slice: ns of an addition */
     uint64_t warm_slices;  /* slices that were warmed up before they counted */
     uint32_t rows_drifted; /* rows in which the core's speed moved */
     uint32_t rows_unsure;  /* rows whose median is less certain than was asked for */
@@ -193,8 +192,19 @@ struct plx_bench {
 /* How long a subject works at the beginning of a slice before it counts. */
 #define PLX_BENCH_WARM_US 1000u
 
+/* Bytes in the unit in which bandwidths are recorded: a histogram goes to 2^40, memory beyond. */
+#define PLX_BENCH_BANDWIDTH_BYTES 1000.0
+
 /* A core's speed that moves by more than this part within a case leaves its rows in doubt. */
 #define PLX_BENCH_DRIFT 0.05
+
+/*
+ * How long a case of so many subjects, in all of its batches, takes if no rounds are added; and
+ * tells of that beforehand where it is more than a minute, `name` being what takes so long.
+ */
+uint64_t plx_bench_estimate_ns(const struct plx_bench *bench, const struct plx_bench_case *what,
+                               uint32_t subjects);
+void plx_bench_foretell(const struct plx_bench *bench, const char *name, uint64_t ns);
 
 /* speed.c: how long a reading of the counter takes; fills clock_ns and fenced_ns. */
 void plx_bench_time_clock(struct plx_bench *bench);
@@ -245,8 +255,6 @@ struct plx_bench_row *plx_bench_row_add(struct plx_bench *bench);
  */
 bool plx_bench_row_ratio(const struct plx_bench_row *a, const struct plx_bench_row *b,
                          struct plx_bench_ratio *out);
-/* Prints all rows of the case that the last row is of. */
-void plx_bench_print_last(const struct plx_bench *bench);
 /* When all is measured: counts what is to be told of rows, and prints them if that was left. */
 void plx_bench_rows_end(struct plx_bench *bench);
 
@@ -284,8 +292,10 @@ json_t *plx_bench_host_json(const struct plx_bench *bench);
 void plx_bench_host_print(const struct plx_bench *bench);
 /* The hypervisor's name for itself; "" where there is none. `text` takes 13 bytes. */
 const char *plx_bench_hypervisor(char *text);
-/* Time that the hypervisor took from a CPU since boot, in clock ticks of 10 ms or as configured;
- * all CPUs together for -1. 0 where that is not told. */
-uint64_t plx_bench_steal(int cpu);
+/* Time that the hypervisor took from these CPUs since boot, in clock ticks of 10 ms or as
+ * configured; from all of them for NULL. 0 where that is not told. */
+uint64_t plx_bench_steal(const struct plx_cpu_set *cpus);
+/* Whether it can be anything but 0. */
+bool plx_bench_steal_is_told(const struct plx_bench *bench);
 
 #endif

@@ -10,6 +10,7 @@
 #endif
 
 #include "tools/bench/frame.h"
+#include "tools/bench/interrupts.h"
 
 /* The first line of a file without its end; "" if there is none. */
 static const char *read_line(const char *path, char *text, int bytes)
@@ -64,25 +65,23 @@ const char *plx_bench_hypervisor(char *text)
     return text;
 }
 
-uint64_t plx_bench_steal(int cpu)
+bool plx_bench_steal_is_told(const struct plx_bench *bench)
 {
-    char line[512];
-    char key[16] = "cpu ";
-    if (cpu >= 0)
-        snprintf(key, sizeof(key), "cpu%d ", cpu);
+#if defined(__x86_64__)
+    return bench->guarded;
+#else
+    /* A hypervisor need not show itself. */
+    (void)bench;
+    return true;
+#endif
+}
+
+uint64_t plx_bench_steal(const struct plx_cpu_set *cpus)
+{
     FILE *file = fopen("/proc/stat", "re");
     if (file == NULL)
         return 0;
-    uint64_t steal = 0;
-    while (fgets(line, sizeof(line), file) != NULL) {
-        if (strncmp(line, key, strlen(key)) != 0)
-            continue;
-        char *at = line + strlen(key);
-        /* user nice system idle iowait irq softirq steal */
-        for (int i = 0; i < 8; i++)
-            steal = strtoull(at, &at, 10);
-        break;
-    }
+    uint64_t steal = plx_bench_steal_read(file, cpus);
     fclose(file);
     return steal;
 }
@@ -216,7 +215,7 @@ json_t *plx_bench_host_json(const struct plx_bench *bench)
     json_object_set_new(host, "hypervisor", text_or_null(plx_bench_hypervisor(vendor)));
     add_system(host);
     json_object_set_new(host, "nodes", nodes_json(machine));
-    json_object_set_new(host, "steal_ticks", json_integer((json_int_t)plx_bench_steal(-1)));
+    json_object_set_new(host, "steal_ticks", json_integer((json_int_t)plx_bench_steal(NULL)));
     json_object_set_new(host, "clock", clock_json(bench));
     return host;
 }

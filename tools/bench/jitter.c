@@ -27,13 +27,22 @@
 /* Cores measured together, in interleaved slices: two subjects each. */
 #define BATCH_CORES 32u
 #define ABANDON_NS  UINT64_C(1000000000)
-#define TEXT_BYTES  (1u << 18)
+/* Of /proc/interrupts: to begin with, and at most. */
+#define TEXT_BYTES     ((size_t)1 << 18)
+#define TEXT_BYTES_MAX ((size_t)1 << 26)
 
 /* What can explain a gap, as of one moment. */
 struct facts {
     struct plx_bench_interrupts interrupts;
     uint64_t switches;
     uint64_t steal;
+};
+
+/* The text of /proc/interrupts, as it was last read. */
+struct text {
+    char *at;
+    size_t room;
+    int fd; /* -1: not to be read */
 };
 
 /* A core that is looked at. */
@@ -46,27 +55,49 @@ struct watch {
     struct plx_reactor *reactor;
     struct facts *facts;
     struct facts *later;
-    char *text;
-    int fd; /* of /proc/interrupts; -1: not to be read */
+    struct text *text;
 };
 
 /* --- the longest gaps ------------------------------------------------------------------------ */
 
+/* Room for twice as much; false: there is none. */
+static bool grow(struct text *text)
+{
+    size_t room = text->room != 0 ? 2 * text->room : TEXT_BYTES;
+    char *at = room <= TEXT_BYTES_MAX ? realloc(text->at, room) : NULL;
+    if (at == NULL)
+        return false;
+    text->at = at;
+    text->room = room;
+    return true;
+}
+
+/* Reads the file, which comes in pieces, to its end. Returns the length, 0 if it cannot be read. */
+static size_t read_text(struct text *text)
+{
+    size_t length = 0;
+    for (ssize_t got = 1; text->fd >= 0 && got > 0;) {
+        if (length + 1 >= text->room && !grow(text))
+            break;
+        got = pread(text->fd, text->at + length, text->room - 1 - length, (off_t)length);
+        length += got > 0 ? (size_t)got : 0;
+    }
+    if (length != 0)
+        text->at[length] = '\0';
+    return length;
+}
+
 static void take_facts(const struct watch *watch, struct facts *facts)
 {
     struct rusage usage;
+    struct plx_cpu_set cpu = {{0}};
     facts->interrupts.count = 0;
-    /* The file comes in pieces. */
-    ssize_t length = 0;
-    for (ssize_t got = 1;
-         watch->fd >= 0 && got > 0 && length<(ssize_t)TEXT_BYTES - 1; length += got> 0 ? got : 0)
-        got = pread(watch->fd, watch->text + length, TEXT_BYTES - 1 - (size_t)length, length);
-    watch->text[length] = '\0';
-    if (length > 0)
-        plx_bench_interrupts_read(watch->text, watch->cpu, &facts->interrupts);
+    if (read_text(watch->text) != 0)
+        plx_bench_interrupts_read(watch->text->at, watch->cpu, &facts->interrupts);
     (void)getrusage(RUSAGE_THREAD, &usage);
     facts->switches = (uint64_t)(usage.ru_nivcsw + usage.ru_nvcsw);
-    facts->steal = plx_bench_steal(watch->cpu);
+    plx_cpu_set_add(&cpu, (unsigned)watch->cpu);
+    facts->steal = plx_bench_steal(&cpu);
 }
 
 static void explain(const struct facts *before, const struct facts *after, char *text, size_t bytes)
@@ -86,8 +117,7 @@ static void explain(const struct facts *before, const struct facts *after, char 
     }
     if (used == 0)
         snprintf(text, bytes, "%s",
-                 before->interrupts.count == 0 ? "unknown: /proc/interrupts cannot be read"
-                                               : "nothing was counted: firmware or a hypervisor");
+                 plx_bench_interrupts_none(&before->interrupts, &after->interrupts));
 }
 
 /* Whether a gap belongs to the longest so far. */
@@ -255,9 +285,9 @@ static int measure_case(struct plx_bench *bench, const struct plx_bench_case *li
     what.slice_us = what.slice_us < SLICE_US_MIN ? SLICE_US_MIN : what.slice_us;
     what.slice_us = what.slice_us > SLICE_US_MAX ? SLICE_US_MAX : what.slice_us;
     int rc = 0;
-    for (uint32_t i = 0; i < count && rc == 0; i += BATCH_CORES) {
+    what.parts = (count + BATCH_CORES - 1) / BATCH_CORES;
+    for (uint32_t i = 0; i < count && rc == 0; i += BATCH_CORES, what.part++) {
         uint32_t some = count - i < BATCH_CORES ? count - i : BATCH_CORES;
-        what.more = i + some < count;
         rc = measure_batch(bench, &what, watches, cpus + i, some, all);
     }
     return rc;
@@ -323,29 +353,27 @@ int plx_bench_jitter(struct plx_bench *bench)
 {
     uint32_t count = bench->plan->reactor_count;
     struct watch *watches = calloc((size_t)2 * BATCH_CORES, sizeof(*watches));
-    struct facts *facts = calloc(2, sizeof(*facts));
-    char *text = malloc(TEXT_BYTES);
+    struct facts facts[2] = {{.switches = 0}, {.switches = 0}};
     int *cpus = calloc(count, sizeof(*cpus));
-    int fd = open("/proc/interrupts", O_RDONLY | O_CLOEXEC);
+    struct text text = {.fd = open("/proc/interrupts", O_RDONLY | O_CLOEXEC)};
     int rc = -ENOMEM;
     if (bench->gaps == NULL && bench->gap_room != 0)
         bench->gaps = calloc(bench->gap_room, sizeof(*bench->gaps));
-    if (watches != NULL && facts != NULL && text != NULL && cpus != NULL &&
-        (bench->gap_room == 0 || bench->gaps != NULL)) {
+    if (watches != NULL && cpus != NULL && (bench->gap_room == 0 || bench->gaps != NULL)) {
         for (uint32_t i = 0; i < 2 * BATCH_CORES; i++)
-            watches[i] =
-                (struct watch){.facts = &facts[0], .later = &facts[1], .text = text, .fd = fd};
+            watches[i] = (struct watch){.facts = &facts[0], .later = &facts[1], .text = &text};
         for (uint32_t i = 0; i < count; i++)
             cpus[i] = (int)bench->plan->reactors[i].cpu;
         bench->has_jitter = true;
         rc = measure(bench, watches, cpus, count);
         print_gaps(bench);
     }
-    if (fd >= 0)
-        close(fd);
+    if (text.fd >= 0)
+        close(text.fd);
+    free(text.at);
+    plx_bench_interrupts_fini(&facts[0].interrupts);
+    plx_bench_interrupts_fini(&facts[1].interrupts);
     free(cpus);
-    free(text);
-    free(facts);
     free(watches);
     return rc;
 }

@@ -226,27 +226,28 @@ static void verify_pages(struct plx_bench_buffer *buffer, enum plx_bench_pages p
     if (pages != PLX_BENCH_2M)
         return;
     if (arena->rung == PLX_RUNG_4K)
-        snprintf(buffer->why, sizeof(buffer->why), "no pages of 2 MiB: %.160s",
+        snprintf(buffer->why, sizeof(buffer->why), "no pages of 2 MiB on node %u: %.160s",
+                 buffer->node,
                  arena->note_count != 0 ? arena->notes[arena->note_count - 1].text : "refused");
     else if (arena->rung == PLX_RUNG_THP && arena->thp_bytes < arena->bytes)
         snprintf(buffer->why, sizeof(buffer->why),
-                 "%zu of %zu MiB are in transparent hugepages, the rest in 4 KiB pages",
-                 arena->thp_bytes / MIB, arena->bytes / MIB);
+                 "%zu of %zu MiB on node %u are in transparent hugepages, the rest in 4 KiB pages",
+                 arena->thp_bytes / MIB, arena->bytes / MIB, buffer->node);
 }
 
-/* Fills `why` if they are not on the node that was asked for. */
+/* Fills `why` if they are not on the node that was asked for; else mem_node. */
 static void verify_node(const struct plx_bench *bench, struct plx_bench_buffer *buffer)
 {
     int64_t off = plx_arena_verify(&buffer->arena);
     /* Where there is only one node, there is nothing to ask for. */
     if (off == 0 || bench->machine->node_count == 1)
-        return;
-    if (off > 0)
-        snprintf(buffer->why, sizeof(buffer->why), "%lld pages lie on another node",
-                 (long long)off);
+        buffer->mem_node = (int)buffer->node;
+    else if (off > 0)
+        snprintf(buffer->why, sizeof(buffer->why), "%lld pages lie on another node than %u",
+                 (long long)off, buffer->node);
     else
-        snprintf(buffer->why, sizeof(buffer->why), "the pages' node cannot be seen: %s",
-                 strerror((int)-off));
+        snprintf(buffer->why, sizeof(buffer->why), "the pages' node, to be %u, cannot be seen: %s",
+                 buffer->node, strerror((int)-off));
 }
 
 /* Nodes that were asked for by name are a promise. */
@@ -270,6 +271,7 @@ void plx_bench_buffer_make(struct plx_bench *bench, struct plx_bench_buffer *buf
     opts.page_2m = pages == PLX_BENCH_2M ? PLX_WANT_TRY : PLX_WANT_NO;
     opts.thp = pages == PLX_BENCH_2M ? PLX_WANT_TRY : PLX_WANT_NO;
     buffer->node = node;
+    buffer->mem_node = -1;
     buffer->bytes = bytes;
     buffer->name = names[pages];
     buffer->why[0] = '\0';
@@ -346,8 +348,10 @@ static int measure_kind(struct plx_bench *bench, const struct kind *kind,
         .what = kind->what,
         .unit = kind->unit,
         .block = kind->block,
+        .fenced = true,
         .rounds = ROUNDS,
         .slice_us = total_us / ROUNDS / rows,
+        .parts = (rows + BATCH - 1) / BATCH,
     };
     if (what.slice_us < SLICE_US_MIN)
         what.slice_us = SLICE_US_MIN;
@@ -362,13 +366,14 @@ static int measure_kind(struct plx_bench *bench, const struct kind *kind,
             .run = kind->run,
             .ctx = buffer,
             .missing = buffer->why[0] != '\0' ? buffer->why : NULL,
-            .mem_node = (int)buffer->node,
+            .mem_node = buffer->mem_node,
             .cpu_a = cores->cpu[i / buffer_count],
             .cpu_b = -1,
         };
         if (count == BATCH || i + 1 == rows) {
             rc = plx_bench_measure(bench, &what, subjects, count);
             count = 0;
+            what.part++;
         }
     }
     return rc;

@@ -25,7 +25,8 @@ struct plx_bench_buffer {
     struct plx_arena arena;
     size_t bytes; /* of which are used; a multiple of two chunks */
     const char *name;
-    uint32_t node;
+    uint32_t node; /* that was asked for */
+    int mem_node;  /* on which all pages were seen, or there is no other; -1: not seen */
     bool made;
     char why[200];             /* not empty: no figure, for this reason */
     struct plx_bench_hop *hop; /* where the chase has come to */

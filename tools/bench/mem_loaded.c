@@ -16,7 +16,6 @@
 #include "tools/bench/mem.h"
 
 #define PIECE_BYTES 16384u
-#define LOADERS_MAX 63u
 
 #define ROUNDS         12u
 #define QUICK_TOTAL_US 1000000u
@@ -30,9 +29,8 @@ struct load;
 struct loader {
     struct load *load;
     pthread_t thread;
-    int cpu;
     size_t offset;
-    bool wrong;
+    PLX_ATOMIC(bool) wrong;
     PLX_ATOMIC(uint64_t) bytes PLX_ALIGNED(2 * PLX_CACHE_LINE);
 };
 
@@ -74,7 +72,7 @@ static void read_on(struct loader *loader, uint64_t pause_ticks)
     /* Relaxed: nothing is read on the strength of it. */
     while (!plx_load_relaxed(&load->stop)) {
         if (!plx_bench_buffer_read(load->buffer, loader->offset, PIECE_BYTES))
-            loader->wrong = true;
+            plx_store_relaxed(&loader->wrong, true); /* a flag, nothing more */
         loader->offset = (loader->offset + PIECE_BYTES) % load->buffer->bytes;
         plx_store_relaxed(&loader->bytes, plx_load_relaxed(&loader->bytes) + PIECE_BYTES);
         uint64_t end = plx_ticks() + pause_ticks;
@@ -148,17 +146,21 @@ static void close_load(struct load *load)
         pthread_join(load->loaders[i].thread, NULL);
     pthread_cond_destroy(&load->changed);
     pthread_mutex_destroy(&load->lock);
+    free(load->loaders);
 }
 
 static int open_load(struct load *load, const int *cpus, uint32_t count, struct plx_diag *diag)
 {
+    load->loaders = aligned_alloc(2 * PLX_CACHE_LINE, count * sizeof(*load->loaders));
+    if (load->loaders == NULL)
+        return plx_diag_set(diag, -ENOMEM, "memory", "no memory for %u threads that read", count);
     pthread_mutex_init(&load->lock, NULL);
     pthread_cond_init(&load->changed, NULL);
     int rc = 0;
     for (uint32_t i = 0; i < count && rc == 0; i++) {
         struct loader *loader = &load->loaders[i];
         cpu_set_t set;
-        *loader = (struct loader){.load = load, .cpu = cpus[i]};
+        *loader = (struct loader){.load = load};
         /* Each in a part of its own, at first. */
         loader->offset = load->buffer->bytes / count * i / PIECE_BYTES * PIECE_BYTES;
         rc = -pthread_create(&loader->thread, NULL, loader_main, loader);
@@ -177,21 +179,36 @@ static int open_load(struct load *load, const int *cpus, uint32_t count, struct 
 
 /* --- a slice --------------------------------------------------------------------------------- */
 
+/* The others begin and end outside of run: waiting for them would count as time of other programs.
+ */
+static int loaded_open(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
+{
+    (void)diag;
+    const struct point *point = ctx;
+    if (point->pause_ns >= 0)
+        begin(point->load,
+              (uint64_t)((double)point->pause_ns / plx_bench_ns_per_tick(slice->bench)));
+    return 0;
+}
+
+static void loaded_close(void *ctx)
+{
+    const struct point *point = ctx;
+    if (point->pause_ns >= 0)
+        end(point->load);
+}
+
 static int loaded_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
 {
     struct point *point = ctx;
     struct load *load = point->load;
-    if (point->pause_ns >= 0)
-        begin(load, (uint64_t)((double)point->pause_ns / plx_bench_ns_per_tick(slice->bench)));
     uint64_t bytes = bytes_of(load);
     uint64_t start = plx_bench_fenced_ticks();
     int rc = plx_bench_chase_run(slice, point->chased, diag);
     slice->elapsed_ticks = plx_bench_fenced_ticks() - start;
     slice->done = bytes_of(load) - bytes;
-    if (point->pause_ns >= 0)
-        end(load);
     for (uint32_t i = 0; i < load->count && rc == 0; i++) {
-        if (load->loaders[i].wrong)
+        if (plx_load_relaxed(&load->loaders[i].wrong)) /* a later slice sees what this one misses */
             rc = plx_diag_set(diag, -EPROTO, "memory", "other bytes were read than written");
     }
     return rc;
@@ -199,27 +216,50 @@ static int loaded_run(struct plx_bench_slice *slice, void *ctx, struct plx_diag 
 
 /* --- the case -------------------------------------------------------------------------------- */
 
-/* The other cores of the node; where it has one only, another node's. */
-static uint32_t find_loaders(const struct plx_bench *bench, int cpu, uint32_t node, int *cpus)
+/* What the points of one node are measured with. */
+struct place {
+    struct load load;
+    struct plx_bench_buffer buffers[2]; /* what is chased, and what is read */
+    int *cpus;                          /* of those that read */
+    uint32_t count;
+    int cpu;
+    uint32_t node;
+};
+
+static bool is_same_core(const struct plx_bench *bench, int a, int b)
 {
-    uint32_t count = 0;
+    return plx_machine_cpu(bench->machine, (uint32_t)a)->core ==
+           plx_machine_cpu(bench->machine, (uint32_t)b)->core;
+}
+
+/* How many may read beside the one that chases: more than the quota would stop all for a while. */
+static uint32_t loaders_most(const struct plx_bench *bench)
+{
+    uint32_t quota = bench->machine->quota_mcpus;
+    return quota != 0 ? quota / 1000 - 1 : UINT32_MAX;
+}
+
+/* The other cores of the node; where it has one only, another node's. No sibling of `cpu`, which
+ * would take from the core and not from the memory. */
+static void find_loaders(const struct plx_bench *bench, struct place *place)
+{
     int other = -1;
+    place->count = 0;
     for (uint32_t i = 0; i < bench->plan->reactor_count; i++) {
         const struct plx_plan_reactor *reactor = &bench->plan->reactors[i];
-        if ((int)reactor->cpu == cpu)
+        if (is_same_core(bench, (int)reactor->cpu, place->cpu))
             continue;
-        if (reactor->node == node && count < LOADERS_MAX)
-            cpus[count++] = (int)reactor->cpu;
+        if (reactor->node == place->node && place->count < loaders_most(bench))
+            place->cpus[place->count++] = (int)reactor->cpu;
         else if (other < 0)
             other = (int)reactor->cpu;
     }
-    if (count == 0 && other >= 0)
-        cpus[count++] = other;
-    return count;
+    if (place->count == 0 && other >= 0)
+        place->cpus[place->count++] = other;
 }
 
-static int measure_points(struct plx_bench *bench, struct load *load,
-                          struct plx_bench_buffer *chased, int cpu, const char *missing)
+static int measure_points(struct plx_bench *bench, struct place *place, uint32_t part,
+                          uint32_t parts, const char *missing)
 {
     struct plx_bench_subject subjects[POINTS];
     struct point copies[POINTS];
@@ -229,9 +269,12 @@ static int measure_points(struct plx_bench *bench, struct load *load,
         .name = "loaded",
         .what = "a load as in the chase, beside other cores that read 16 KiB and pause",
         .block = PLX_BENCH_HOPS,
+        .fenced = true,
         .two_cores = true,
         .rounds = ROUNDS,
         .slice_us = total_us / ROUNDS / (uint32_t)POINTS,
+        .parts = parts,
+        .part = part,
         .also_name = "loaded_read",
         .also_what = "what these cores read meanwhile, together",
         .also_unit = PLX_BENCH_BANDWIDTH,
@@ -240,47 +283,48 @@ static int measure_points(struct plx_bench *bench, struct load *load,
     what.slice_us = what.slice_us > SLICE_US_MAX ? SLICE_US_MAX : what.slice_us;
     for (size_t i = 0; i < POINTS; i++) {
         copies[i] = points[i];
-        copies[i].load = load;
-        copies[i].chased = chased;
+        copies[i].load = &place->load;
+        copies[i].chased = &place->buffers[0];
         subjects[i] = (struct plx_bench_subject){
             .name = points[i].name,
             .run = loaded_run,
+            .open = loaded_open,
+            .close = loaded_close,
             .ctx = &copies[i],
             .missing = missing,
-            .mem_node = chased != NULL ? (int)chased->node : -1,
-            .cpu_a = cpu,
-            .cpu_b = load->count != 0 ? load->loaders[0].cpu : bench->cpu_b,
+            .mem_node = place->buffers[0].mem_node,
+            .cpu_a = place->cpu,
+            .cpu_b = place->count != 0 ? place->cpus[0] : bench->cpu_b,
         };
     }
     return plx_bench_measure(bench, &what, subjects, POINTS);
 }
 
-static int measure_node(struct plx_bench *bench, struct load *load, int cpu, uint32_t node,
-                        struct plx_bench_buffer *buffers)
+static int measure_node(struct plx_bench *bench, struct place *place, uint32_t part, uint32_t parts)
 {
-    int cpus[LOADERS_MAX];
+    struct plx_bench_buffer *buffers = place->buffers;
     struct plx_diag diag = {0};
-    uint32_t count = find_loaders(bench, cpu, node, cpus);
-    int mem_node = plx_bench_node_near(bench->machine, cpu);
+    int mem_node = plx_bench_node_near(bench->machine, place->cpu);
+    find_loaders(bench, place);
     for (uint32_t i = 0; i < 2; i++)
         plx_bench_buffer_make(bench, &buffers[i], (uint32_t)mem_node, plx_bench_buffer_bytes(bench),
                               PLX_BENCH_2M);
-    const char *missing = NULL;
+    const char *missing = place->count == 0 ? "there is no other core that could read" : NULL;
     for (uint32_t i = 0; i < 2 && missing == NULL; i++)
         missing = buffers[i].why[0] != '\0' ? buffers[i].why : NULL;
-    load->buffer = &buffers[1];
+    place->load.buffer = &buffers[1];
     if (missing == NULL) {
         plx_bench_buffer_chain(&buffers[0], plx_bench_seed(bench));
         plx_bench_buffer_fill(&buffers[1]);
     }
-    if (missing == NULL && open_load(load, cpus, count, &diag) != 0) {
+    if (missing == NULL && open_load(&place->load, place->cpus, place->count, &diag) != 0) {
         plx_bench_failed(bench, "mem", &diag);
         missing = "no threads that read";
-        load->count = 0;
+        place->load.count = 0;
     }
-    int rc = measure_points(bench, load, &buffers[0], cpu, missing);
+    int rc = measure_points(bench, place, part, parts, missing);
     if (missing == NULL)
-        close_load(load);
+        close_load(&place->load);
     for (uint32_t i = 0; i < 2; i++)
         plx_arena_fini(&buffers[i].arena);
     return rc;
@@ -295,20 +339,21 @@ static bool is_wanted(struct plx_bench *bench)
 
 int plx_bench_mem_loaded(struct plx_bench *bench, const struct plx_bench_node_cores *cores)
 {
-    struct load *load = aligned_alloc(2 * PLX_CACHE_LINE, sizeof(*load));
-    struct loader *loaders = aligned_alloc(2 * PLX_CACHE_LINE, LOADERS_MAX * sizeof(*loaders));
-    struct plx_bench_buffer *buffers = calloc(2, sizeof(*buffers));
+    struct place *place = aligned_alloc(2 * PLX_CACHE_LINE, sizeof(*place));
+    int *cpus = calloc(bench->plan->reactor_count, sizeof(*cpus));
     bool one = bench->listing || !plx_bench_has_two(bench);
-    int rc = load != NULL && loaders != NULL && buffers != NULL ? 0 : -ENOMEM;
-    for (uint32_t i = 0; rc == 0 && is_wanted(bench) && i < (one ? 1 : cores->count); i++) {
-        memset(load, 0, sizeof(*load));
-        memset(buffers, 0, 2 * sizeof(*buffers));
-        load->loaders = loaders;
-        rc = one ? measure_points(bench, load, NULL, bench->cpu_a, NULL)
-                 : measure_node(bench, load, cores->cpu[i], cores->node[i], buffers);
+    uint32_t parts = one ? 1 : cores->count;
+    int rc = place != NULL && cpus != NULL ? 0 : -ENOMEM;
+    for (uint32_t i = 0; rc == 0 && is_wanted(bench) && i < parts; i++) {
+        memset(place, 0, sizeof(*place));
+        place->cpus = cpus;
+        place->cpu = one ? bench->cpu_a : cores->cpu[i];
+        place->node = one ? 0 : cores->node[i];
+        place->buffers[0].mem_node = -1;
+        rc = one ? measure_points(bench, place, i, parts, NULL)
+                 : measure_node(bench, place, i, parts);
     }
-    free(buffers);
-    free(loaders);
-    free(load);
+    free(cpus);
+    free(place);
     return rc;
 }

@@ -8,11 +8,14 @@
 #define DEFAULT_SEED  1
 #define DEFAULT_WORST 10
 #define WORST_MAX     1000
+/* A line between two cores takes longer, between two threads of one less. */
+#define DEFAULT_GUARD_NS 60
 
 static struct plx_bench_request request = {.outputs.subject = "pollux",
                                            .seed = DEFAULT_SEED,
                                            .repeat = 1,
                                            .threshold_ns = 1000,
+                                           .guard_ns = DEFAULT_GUARD_NS,
                                            .worst = DEFAULT_WORST};
 
 static const char details[] =
@@ -115,7 +118,8 @@ static const struct plx_cli_option options[] = {
      .into = &request.pairs_text},
     {.name = "rounds",
      .value = "N",
-     .help = "slices of each subject, 1 to 100000; more are slower and steadier",
+     .help = "slices of each subject, 1 to 100000; more are slower and steadier; with "
+             "--precision, how many at least",
      .kind = PLX_CLI_COUNT,
      .into = &request.rounds,
      .min = 1,
@@ -128,7 +132,8 @@ static const struct plx_cli_option options[] = {
      .into = &request.precision_text},
     {.name = "time",
      .value = "SECONDS",
-     .help = "the most that a case may take; 60 with --precision unless told, 5 with --quick, too",
+     .help = "the most that a case may take, in all of its batches; 60 with --precision unless "
+             "told, 5 with --quick, too",
      .kind = PLX_CLI_COUNT,
      .into = &request.seconds,
      .min = 1,
@@ -166,6 +171,14 @@ static const struct plx_cli_option options[] = {
      .into = &request.worst,
      .min = 0,
      .max = WORST_MAX},
+    {.name = "guard",
+     .value = "TIME",
+     .help = "under a hypervisor, two CPUs with a faster round trip of a line are taken for one "
+             "core, and their slices discarded; 60ns unless told, 0ns for never",
+     .kind = PLX_CLI_DURATION,
+     .into = &request.guard_ns,
+     .min = 0,
+     .max = 1000000},
     {.name = "dir",
      .value = "DIR",
      .help = "where the files of `file` lie meanwhile, on the device to be measured; unless told, "

@@ -28,6 +28,7 @@ struct plx_bench_request {
     uint32_t pair_count;
     struct plx_cli_texts only;
     uint64_t threshold_ns;
+    uint64_t guard_ns;
     uint64_t worst;
     const char *dir;
     uint64_t file_bytes;

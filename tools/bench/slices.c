@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tools/bench/timing.h"
 #include "tools/bench/track.h"
 #include "tools/bench/with.h"
 #include "tools/cli.h"
@@ -17,8 +18,6 @@
 #define GUARD_US       1000u
 /* After the end of a slice, how long an answer may still be on its way. */
 #define PATIENCE_US 5000000u
-/* Below this round trip of a line, two CPUs are not two cores. */
-#define LINE_MIN_NS 60.0
 /* Time taken by the hypervisor that spoils a round: this part of it. */
 #define STEAL_PART 100u
 /* Time taken from a thread by others that spoils its slice: this part of it. */
@@ -30,6 +29,10 @@
 /* With a precision asked for: what a case may take, unless told. */
 #define QUICK_CASE_NS UINT64_C(5000000000)
 #define FULL_CASE_NS  UINT64_C(60000000000)
+/* A wait that is told of beforehand. */
+#define LONG_NS UINT64_C(60000000000)
+/* What placing the threads and opening a subject takes in a slice, about. */
+#define BETWEEN_US 200u
 
 /* What the peer thread is handed. */
 struct peer_job {
@@ -140,8 +143,8 @@ static int work(struct plx_bench *bench, const struct plx_bench_subject *subject
     return rc;
 }
 
-/* Whole numbers for the histogram: a second's operations or bytes, or thousandths of a millionth.
- */
+/* Whole numbers for the histogram: a second's operations or kilobytes, or thousandths of a
+ * millionth. */
 static uint64_t rate_of(const struct plx_bench *bench, const struct plx_bench_slice *slice,
                         enum plx_bench_unit unit)
 {
@@ -149,6 +152,8 @@ static uint64_t rate_of(const struct plx_bench *bench, const struct plx_bench_sl
         return 0;
     double each_tick = (double)slice->done / (double)slice->elapsed_ticks;
     double scale = unit == PLX_BENCH_PPM ? 1e9 : 1e9 / plx_bench_ns_per_tick(bench);
+    if (unit == PLX_BENCH_BANDWIDTH)
+        scale /= PLX_BENCH_BANDWIDTH_BYTES;
     return (uint64_t)(each_tick * scale + 0.5);
 }
 
@@ -193,7 +198,7 @@ static int run_slice(struct plx_bench *bench, const struct plx_bench_case *what,
 /* --- what is discarded ----------------------------------------------------------------------- */
 
 /* Whether the two cores are two just now. */
-static bool guard_holds(struct plx_bench *bench)
+static bool guard_holds(struct plx_bench *bench, struct plx_bench_track *track)
 {
     static const struct plx_bench_subject line = {
         .name = "guard", .run = plx_bench_guard_run, .peer = plx_bench_guard_peer};
@@ -209,10 +214,12 @@ static bool guard_holds(struct plx_bench *bench)
         return true;
     uint64_t p50 = plx_histogram_percentile(bench->guard_samples, 50);
     double line_ns = (double)p50 / PLX_BENCH_TRIPS * plx_bench_ns_per_tick(bench);
-    bool holds = line_ns >= LINE_MIN_NS;
+    bool holds = line_ns >= (double)bench->guard_ns;
     /* Without memory there is one less to say how far apart the cores were. */
     if (holds)
-        (void)!plx_bench_rounds_add(&bench->guard_lines, line_ns);
+        (void)!plx_bench_rounds_add(&track->lines, line_ns);
+    else
+        track->close_ns = line_ns;
     return holds;
 }
 
@@ -224,16 +231,27 @@ static bool are_siblings(const struct plx_bench *bench, const struct plx_bench_t
     return a != NULL && b != NULL && a->core == b->core;
 }
 
+/* How fast the core is, just after it has worked. Without memory there is one less to say so. */
+static void note_speed(struct plx_bench *bench, struct plx_bench_track *track)
+{
+    double core_ns = plx_bench_core_ns(bench);
+    (void)!plx_bench_rounds_add(&bench->speeds, core_ns);
+    (void)!plx_bench_rounds_add(&track->speeds, core_ns);
+}
+
 static void guarded_slice(struct plx_bench *bench, const struct plx_bench_case *what,
                           struct plx_bench_track *track, uint32_t us)
 {
-    bool guarded = bench->guarded && what->two_cores && !are_siblings(bench, track);
+    bool guarded =
+        bench->guarded && bench->guard_ns != 0 && what->two_cores && !are_siblings(bench, track);
     track->rc = plx_bench_pair_place(bench, track->cpu_a, track->cpu_b, &track->diag);
-    bool holds = track->rc != 0 || !guarded || guard_holds(bench);
+    bool holds = track->rc != 0 || !guarded || guard_holds(bench, track);
     if (track->rc == 0)
         track->rc = run_slice(bench, what, track, us);
+    if (track->rc == 0)
+        note_speed(bench, track);
     if (track->rc == 0 && guarded)
-        holds = guard_holds(bench) && holds;
+        holds = guard_holds(bench, track) && holds;
     if (track->rc != 0 && plx_bench_stopping()) {
         /* The signal that stops us may have ended what the slice waited for. */
         track->rc = 0;
@@ -252,28 +270,25 @@ static void guarded_slice(struct plx_bench *bench, const struct plx_bench_case *
     track->in_round = holds;
     if (!holds) {
         track->discarded++;
+        track->close++;
         bench->discarded_close++;
         plx_histogram_reset(track->round);
     }
 }
 
-/* The cores that a case uses, and the time taken from them. */
+/* The cores that a case uses, each once, and the time taken from them. */
 static uint64_t stolen(const struct plx_bench *bench, const struct plx_bench_case *what,
                        struct plx_bench_track *const *tracks, uint32_t count)
 {
-    (void)bench;
-    uint64_t sum = 0;
-    /* Subjects on cores of their own: all that any of them uses, counted as often. */
+    struct plx_cpu_set cpus = {{0}};
+    if (!plx_bench_steal_is_told(bench))
+        return 0;
     for (uint32_t i = 0; i < count; i++) {
-        bool again = i != 0 && tracks[i]->cpu_a == tracks[i - 1]->cpu_a &&
-                     tracks[i]->cpu_b == tracks[i - 1]->cpu_b;
-        if (again)
-            continue;
-        sum += plx_bench_steal(tracks[i]->cpu_a);
-        if (what->two_cores)
-            sum += plx_bench_steal(tracks[i]->cpu_b);
+        plx_cpu_set_add(&cpus, (unsigned)tracks[i]->cpu_a);
+        if (what->two_cores && tracks[i]->cpu_b >= 0)
+            plx_cpu_set_add(&cpus, (unsigned)tracks[i]->cpu_b);
     }
-    return sum;
+    return plx_bench_steal(&cpus);
 }
 
 /* The entry of this round among the medians; NULL: no memory. */
@@ -332,26 +347,17 @@ static int keep_round(struct plx_bench *bench, struct plx_bench_track *tracks, u
     return rc;
 }
 
-/* How fast the core is between two rounds. */
-static int note_speed(struct plx_bench *bench, double core_ns)
+static uint32_t slice_us_of(const struct plx_bench *bench, const struct plx_bench_case *what)
 {
-    if (bench->speed_count == bench->speed_room) {
-        uint32_t room = bench->speed_room != 0 ? 2 * bench->speed_room : 256;
-        double *speeds = realloc(bench->speeds, room * sizeof(*speeds));
-        if (speeds == NULL)
-            return -ENOMEM;
-        bench->speeds = speeds;
-        bench->speed_room = room;
-    }
-    bench->speeds[bench->speed_count++] = core_ns;
-    return 0;
+    if (what->slice_us != 0)
+        return what->slice_us;
+    return bench->quick ? QUICK_SLICE_US : FULL_SLICE_US;
 }
 
 static int run_round(struct plx_bench *bench, const struct plx_bench_case *what,
                      struct plx_bench_track *tracks, struct plx_bench_track **order, uint32_t count)
 {
-    uint32_t us =
-        what->slice_us != 0 ? what->slice_us : (bench->quick ? QUICK_SLICE_US : FULL_SLICE_US);
+    uint32_t us = slice_us_of(bench, what);
     uint64_t steal = stolen(bench, what, order, count);
     uint64_t start_ns = plx_bench_monotonic_ns();
     struct plx_bench_track *shuffled[TRACKS_MAX];
@@ -384,16 +390,24 @@ static bool all_have(const struct plx_bench_track *tracks, uint32_t count, uint3
     return true;
 }
 
-/* Whether every median is as certain as was asked for; says of each which is not. */
-static bool all_sure(const struct plx_bench *bench, struct plx_bench_track *tracks, uint32_t count)
+static bool is_unsure(const struct plx_bench *bench, const struct plx_bench_track *track, bool also)
+{
+    double part;
+    return !plx_bench_track_part(track, also, &part) || !(part <= bench->precision);
+}
+
+/* Whether every median that is wanted is as certain as was asked for; says of each which is not. */
+static bool all_sure(const struct plx_bench *bench, struct plx_bench_track *tracks, uint32_t count,
+                     const struct plx_bench_round_facts *facts)
 {
     bool sure = true;
     for (uint32_t i = 0; i < count; i++) {
-        double part;
-        if (tracks[i].rc != 0 || tracks[i].subject->missing != NULL)
+        struct plx_bench_track *track = &tracks[i];
+        if (track->rc != 0 || track->subject->missing != NULL)
             continue;
-        tracks[i].unsure = !plx_bench_track_part(&tracks[i], &part) || !(part <= bench->precision);
-        sure = sure && !tracks[i].unsure;
+        track->unsure = facts->first && is_unsure(bench, track, false);
+        track->also_unsure = facts->also && is_unsure(bench, track, true);
+        sure = sure && !track->unsure && !track->also_unsure;
     }
     return sure;
 }
@@ -406,22 +420,31 @@ static uint32_t usual_rounds(const struct plx_bench *bench, const struct plx_ben
     return what->rounds != 0 ? what->rounds : (bench->quick ? QUICK_ROUNDS : FULL_ROUNDS);
 }
 
-/* Whether a case ends before its round number `round`, `start_ns` being when it began. */
+/* What a case may take, all of its batches together; 0: what it takes. */
+static uint64_t limit_of(const struct plx_bench *bench)
+{
+    if (bench->case_ns != 0 || !(bench->precision > 0))
+        return bench->case_ns;
+    return bench->quick ? QUICK_CASE_NS : FULL_CASE_NS;
+}
+
+static uint32_t parts_of(const struct plx_bench_case *what)
+{
+    return what->parts != 0 ? what->parts : 1;
+}
+
+/* Whether a batch ends before its round number `round`. */
 static bool is_enough(const struct plx_bench *bench, const struct plx_bench_case *what,
-                      struct plx_bench_track *tracks, uint32_t count, uint32_t round,
-                      uint64_t start_ns)
+                      struct plx_bench_track *tracks, uint32_t count,
+                      const struct plx_bench_round_facts *facts, uint32_t round)
 {
     uint32_t rounds = usual_rounds(bench, what);
-    uint64_t took_ns = plx_bench_monotonic_ns() - start_ns;
     bool precise = bench->precision > 0;
-    uint64_t limit_ns = bench->case_ns;
-    if (precise && limit_ns == 0)
-        limit_ns = bench->quick ? QUICK_CASE_NS : FULL_CASE_NS;
-    bool sure = !precise || all_sure(bench, tracks, count);
-    if (round != 0 && limit_ns != 0 && took_ns >= limit_ns)
+    bool sure = !precise || all_sure(bench, tracks, count, facts);
+    if (round != 0 && facts->end_ns != 0 && plx_bench_monotonic_ns() >= facts->end_ns)
         return true;
     if (precise)
-        return round >= PLX_BENCH_INTERVAL_MIN && sure;
+        return round >= PLX_BENCH_INTERVAL_MIN && round >= bench->rounds && sure;
     return round >= rounds * ROUNDS_FACTOR ||
            (round >= rounds && (what->noise || all_have(tracks, count, rounds / 2)));
 }
@@ -435,48 +458,64 @@ static bool has_work(const struct plx_bench_track *tracks, uint32_t count)
     return false;
 }
 
-/* Where a case is, and when it ends if it goes on like this. */
 static void show_progress(const struct plx_bench *bench, const struct plx_bench_case *what,
-                          uint32_t round, uint64_t start_ns)
+                          uint32_t round)
 {
+    char text[PLX_BENCH_TIMING_BYTES];
     uint32_t rounds = usual_rounds(bench, what);
-    char text[PLX_CLI_NUMBER_BYTES];
-    uint64_t took_ns = plx_bench_monotonic_ns() - start_ns;
-    uint64_t left_s =
-        round != 0 && round < rounds ? took_ns / round * (rounds - round) / 1000000000u + 1 : 0;
-    if (left_s != 0)
-        plx_cli_progress("%s %s: round %u of %u, %s left", what->bench, what->name, round + 1,
-                         rounds, plx_cli_format_ns(left_s * 1000000000u, text));
-    else
-        plx_cli_progress("%s %s: round %u of %u", what->bench, what->name, round + 1, rounds);
+    const struct plx_bench_timing timing = {
+        .part = what->part,
+        .parts = parts_of(what),
+        .round = round,
+        .rounds = rounds,
+        .rounds_most = rounds * ROUNDS_FACTOR,
+        .precise = bench->precision > 0,
+        .took_ns = plx_bench_monotonic_ns() - bench->case_start_ns,
+        .limit_ns = limit_of(bench),
+    };
+    plx_cli_progress("%s %s: %s", what->bench, what->name, plx_bench_timing_text(&timing, text));
+}
+
+uint64_t plx_bench_estimate_ns(const struct plx_bench *bench, const struct plx_bench_case *what,
+                               uint32_t subjects)
+{
+    uint64_t limit_ns = limit_of(bench);
+    uint64_t us = slice_us_of(bench, what) + BETWEEN_US;
+    if (!what->sleeps)
+        us += PLX_BENCH_WARM_US;
+    if (what->two_cores && bench->guarded && bench->guard_ns != 0)
+        us += 2 * GUARD_US;
+    uint64_t ns = us * 1000u * subjects * usual_rounds(bench, what);
+    /* Asked for a precision, nobody knows when it is there. */
+    return limit_ns != 0 && (limit_ns < ns || bench->precision > 0) ? limit_ns : ns;
+}
+
+void plx_bench_foretell(const struct plx_bench *bench, const char *name, uint64_t ns)
+{
+    char text[PLX_BENCH_TIMING_BYTES];
+    if (ns <= LONG_NS)
+        return;
+    fprintf(bench->tables, "%s: about %s\n", name, plx_bench_wait_text(ns, text));
+    fflush(bench->tables);
 }
 
 static int run_rounds(struct plx_bench *bench, const struct plx_bench_case *what,
                       struct plx_bench_track *tracks, struct plx_bench_track **order,
-                      uint32_t count)
+                      uint32_t count, const struct plx_bench_round_facts *facts)
 {
     int rc = 0;
-    uint64_t start_ns = plx_bench_monotonic_ns();
     for (uint32_t round = 0; rc == 0 && !plx_bench_stopping() && has_work(tracks, count) &&
-                             !is_enough(bench, what, tracks, count, round, start_ns);
+                             !is_enough(bench, what, tracks, count, facts, round);
          round++) {
-        show_progress(bench, what, round, start_ns);
-        struct plx_diag diag;
-        /*
-         * Always of the same core, as cores may differ. One on which we may not run any more is
-         * told of by each slice that needs it.
-         */
-        if (plx_bench_pair_place(bench, tracks[0].cpu_a, -1, &diag) == 0)
-            rc = note_speed(bench, plx_bench_core_ns(bench));
-        if (rc == 0)
-            rc = run_round(bench, what, tracks, order, count);
+        show_progress(bench, what, round);
+        rc = run_round(bench, what, tracks, order, count);
     }
     return rc;
 }
 
 static int measure(struct plx_bench *bench, const struct plx_bench_case *what,
                    struct plx_bench_track *tracks, struct plx_bench_track **order, uint32_t count,
-                   struct plx_bench_round_facts *facts)
+                   const struct plx_bench_round_facts *facts)
 {
     if (what->two_cores && !plx_bench_has_two(bench))
         return 0;
@@ -489,15 +528,7 @@ static int measure(struct plx_bench *bench, const struct plx_bench_case *what,
             tracks[i].also == NULL)
             return -ENOMEM;
     }
-    uint32_t first = bench->speed_count;
-    int rc = run_rounds(bench, what, tracks, order, count);
-    if (rc == 0 && bench->speed_count != first) {
-        facts->drift = plx_bench_drift(bench->speeds + first, bench->speed_count - first);
-        facts->core_ns = plx_bench_median(bench->speeds + first, bench->speed_count - first);
-    }
-    if (bench->guard_lines.count != 0)
-        facts->line_ns = plx_bench_median(bench->guard_lines.p50, bench->guard_lines.count);
-    plx_bench_rounds_fini(&bench->guard_lines);
+    int rc = run_rounds(bench, what, tracks, order, count, facts);
     /* For the next set-up. If it fails, so does the next slice on that core, which tells why. */
     struct plx_diag diag;
     (void)!plx_bench_pair_place(bench, bench->cpu_a, bench->cpu_b, &diag);
@@ -511,6 +542,8 @@ static void free_track(struct plx_bench_track *track)
     free(track->round);
     free(track->also);
     free(track->medians);
+    plx_bench_rounds_fini(&track->speeds);
+    plx_bench_rounds_fini(&track->lines);
 }
 
 /* Whether it is meant by --only. */
@@ -551,6 +584,25 @@ static void list(struct plx_bench *bench, const char *bench_name, const char *na
     bench->listed = name;
 }
 
+/* Sees to it that a case of several batches takes no longer than one. */
+static void start(struct plx_bench *bench, const struct plx_bench_case *what, uint32_t subjects,
+                  struct plx_bench_round_facts *facts)
+{
+    uint64_t now_ns = plx_bench_monotonic_ns();
+    uint64_t limit_ns = limit_of(bench);
+    char name[64];
+    if (what->part == 0) {
+        bench->case_start_ns = now_ns;
+        snprintf(name, sizeof(name), "%s %s", what->bench, what->name);
+        if (!what->two_cores || plx_bench_has_two(bench))
+            plx_bench_foretell(bench, name,
+                               plx_bench_estimate_ns(bench, what, parts_of(what) * subjects));
+    }
+    if (limit_ns != 0)
+        facts->end_ns = now_ns + plx_bench_share_ns(limit_ns, now_ns - bench->case_start_ns,
+                                                    what->part, parts_of(what));
+}
+
 int plx_bench_measure(struct plx_bench *bench, const struct plx_bench_case *what,
                       const struct plx_bench_subject *subjects, uint32_t subject_count)
 {
@@ -575,16 +627,13 @@ int plx_bench_measure(struct plx_bench *bench, const struct plx_bench_case *what
         tracks[i].cpu_b = own ? subjects[i].cpu_b : bench->cpu_b;
         order[i] = &tracks[i];
     }
-    struct plx_bench_round_facts facts = {.group = bench->groups++};
+    struct plx_bench_round_facts facts = {.group = bench->groups++, .first = first, .also = also};
+    start(bench, what, subject_count, &facts);
     int rc = measure(bench, what, tracks, order, subject_count, &facts);
-    struct plx_bench_case now = *what;
-    /* What is left of the case does not come any more. */
-    now.more = what->more && !plx_bench_stopping();
     if (rc == 0 && first)
-        rc = plx_bench_add_rows(bench, &now, tracks, subject_count, &facts);
+        rc = plx_bench_add_rows(bench, what, tracks, subject_count, &facts);
     if (rc == 0 && also)
-        rc = plx_bench_add_also_rows(bench, &now, tracks, subject_count, &facts);
-    bench->unprinted = now.more;
+        rc = plx_bench_add_also_rows(bench, what, tracks, subject_count, &facts);
     for (uint32_t i = 0; i < subject_count; i++)
         free_track(&tracks[i]);
     free(tracks);

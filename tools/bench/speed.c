@@ -67,8 +67,7 @@ double plx_bench_core_ns(const struct plx_bench *bench)
 void plx_bench_speed_print(const struct plx_bench *bench)
 {
     fprintf(bench->tables,
-            "reading the counter takes %.1f ns, %.1f between fences: taken off where a sample is "
-            "one operation\n",
+            "reading the counter takes %.1f ns, %.1f between fences: taken off each sample\n",
             bench->clock_ns, bench->fenced_ns);
     fprintf(bench->tables, "%llu slices were preceded by %.1f ms that do not count, to warm up\n",
             (unsigned long long)bench->warm_slices, PLX_BENCH_WARM_US / 1e3);
@@ -76,16 +75,16 @@ void plx_bench_speed_print(const struct plx_bench *bench)
         fprintf(bench->tables,
                 "%u rows did not come to %g %%, marked u: more --time, or a quieter machine\n",
                 bench->rows_unsure, 100 * bench->precision);
-    if (bench->speed_count == 0)
+    if (bench->speeds.count == 0)
         return;
-    double least = bench->speeds[0];
+    double least = bench->speeds.p50[0];
     double most = least;
-    for (uint32_t i = 1; i < bench->speed_count; i++) {
-        least = fmin(least, bench->speeds[i]);
-        most = fmax(most, bench->speeds[i]);
+    for (uint32_t i = 1; i < bench->speeds.count; i++) {
+        least = fmin(least, bench->speeds.p50[i]);
+        most = fmax(most, bench->speeds.p50[i]);
     }
     fprintf(bench->tables,
-            "speed of the cores: an addition took %.3f to %.3f ns, between rounds (%.1f %%)", least,
+            "speed of the cores: an addition took %.3f to %.3f ns, after slices (%.1f %%)", least,
             most, 100 * (most / least - 1));
     if (bench->rows_drifted != 0)
         fprintf(bench->tables, "; in %u rows, marked d, it moved by more than %.0f %% meanwhile",

@@ -30,10 +30,15 @@ struct plx_bench_track {
     int cpu_b;
     uint32_t slices;
     uint32_t discarded;
-    uint32_t good;     /* slices that were kept */
-    uint32_t in_round; /* slices that `round` holds: 0 or 1 */
-    bool busy;         /* others ran on its cores in that slice */
-    bool unsure;       /* its median is less certain than was asked for */
+    uint32_t close;                 /* of them, as its two CPUs were one core */
+    double close_ns;                /* the line's round trip in the last of these */
+    uint32_t good;                  /* slices that were kept */
+    uint32_t in_round;              /* slices that `round` holds: 0 or 1 */
+    bool busy;                      /* others ran on its cores in that slice */
+    bool unsure;                    /* its median is less certain than was asked for */
+    bool also_unsure;               /* the same of the second figure's */
+    struct plx_bench_rounds speeds; /* how long cpu_a took for an addition, after each slice */
+    struct plx_bench_rounds lines;  /* the guard's round trips, in ns */
     int rc;
     struct plx_diag diag;
 };
@@ -41,16 +46,16 @@ struct plx_bench_track {
 /* What belongs to all tracks of a case. */
 struct plx_bench_round_facts {
     uint32_t group;
-    double drift;
-    double core_ns; /* of an addition that waits for the last one; 0: not measured */
-    double line_ns; /* of the guard's round trip; 0: there was none */
+    bool first;      /* the case's own figure is wanted */
+    bool also;       /* its second one */
+    uint64_t end_ns; /* when the time is over; 0: there is enough of it */
 };
 
 /*
- * Half of the interval of the median so far, as a part of it. False: there are too few rounds, or
- * memory ran out.
+ * Half of the interval of the median so far (`also`: of the second figure's), as a part of it.
+ * False: there are too few rounds, or memory ran out.
  */
-bool plx_bench_track_part(const struct plx_bench_track *track, double *part);
+bool plx_bench_track_part(const struct plx_bench_track *track, bool also, double *part);
 
 /* Rows of all tracks, printed if this is the last time that the case is measured. */
 int plx_bench_add_rows(struct plx_bench *bench, const struct plx_bench_case *what,
