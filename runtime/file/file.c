@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Transfers on files: the check of alignments, one op each, and the going on of those for all. */
-#include "runtime/file/file.h"
+#include "runtime/file/file_internal.h"
 
 #include <errno.h>
 #include <sys/uio.h>
 
-#define FRUITLESS_MAX 100u
+static inline bool takes_ios(const struct plx_file *file)
+{
+    return plx_file_is_open(file) && !file->is_closing;
+}
 
 /* --- alignments ------------------------------------------------------------------------------- */
 
@@ -20,8 +23,8 @@ static inline bool is_aligned(const struct plx_file *file, const void *buf, uint
 int plx_file_check(const struct plx_file *file, const void *buf, uint64_t len, uint64_t offset,
                    struct plx_diag *diag)
 {
-    if (!plx_file_is_open(file))
-        return plx_diag_set(diag, -EBADF, "file", "the file is not open");
+    if (!takes_ios(file))
+        return plx_diag_set(diag, -EBADF, "file", "the file is not open, or is being closed");
     if (is_aligned(file, buf, len, offset))
         return 0;
     uint32_t unit = file->offset_align;
@@ -52,12 +55,25 @@ static bool are_aligned(const struct plx_file *file, const struct iovec *iov, ui
 
 /* --- one op ----------------------------------------------------------------------------------- */
 
+/*
+ * The I/O is over. It counts no more when its function is entered, so that a close from there need
+ * not wait for it; a close that waits goes out behind that function, which comes first.
+ */
+static inline void end_io(struct plx_file_io *io, int64_t result)
+{
+    struct plx_file *file = io->file;
+    bool lets_close = --file->ios == 0 && file->is_closing;
+    io->fn(io, result, io->ctx);
+    if (PLX_UNLIKELY(lets_close))
+        plx__file_close_now(file);
+}
+
 static void one_ended(struct plx_op *op, const struct plx_event *event, void *ctx)
 {
     struct plx_file_io *io = ctx;
     bool transfers = op->code != PLX_OP_FSYNC && op->code != PLX_OP_FALLOCATE;
     io->done = event->result > 0 && transfers ? (uint64_t)event->result : 0;
-    io->fn(io, event->result, io->ctx);
+    end_io(io, event->result);
 }
 
 static int submit_one(struct plx_file *file, struct plx_file_io *io, plx_file_io_fn fn, void *ctx)
@@ -67,13 +83,15 @@ static int submit_one(struct plx_file *file, struct plx_file_io *io, plx_file_io
     io->ctx = ctx;
     io->done = 0;
     io->is_cancelled = false;
-    return plx_op_submit(file->reactor, &io->op);
+    int rc = plx_op_submit(file->reactor, &io->op);
+    file->ios += rc == 0;
+    return rc;
 }
 
 /* Asked by a file that is not open, whose reactor is not known. */
 static inline int check(const struct plx_file *file, const void *buf, uint64_t len, uint64_t offset)
 {
-    if (PLX_UNLIKELY(!plx_file_is_open(file)))
+    if (PLX_UNLIKELY(!takes_ios(file)))
         return -EBADF;
     return PLX_LIKELY(is_aligned(file, buf, len, offset)) ? 0 : -EINVAL;
 }
@@ -121,7 +139,7 @@ int plx_file_write_fixed(struct plx_file *file, struct plx_file_io *io, const vo
 static int check_parts(const struct plx_file *file, const struct iovec *iov, uint32_t count,
                        uint64_t offset)
 {
-    if (!plx_file_is_open(file))
+    if (!takes_ios(file))
         return -EBADF;
     return count <= PLX_IOV_MAX && are_aligned(file, iov, count, offset) ? 0 : -EINVAL;
 }
@@ -149,7 +167,7 @@ int plx_file_writev(struct plx_file *file, struct plx_file_io *io, const struct 
 int plx_file_sync(struct plx_file *file, struct plx_file_io *io, uint32_t what, plx_file_io_fn fn,
                   void *ctx)
 {
-    if (!plx_file_is_open(file))
+    if (!takes_ios(file))
         return -EBADF;
     plx_op_fsync(&io->op, plx_file_fd(file), what, one_ended, io);
     return submit_one(file, io, fn, ctx);
@@ -158,7 +176,7 @@ int plx_file_sync(struct plx_file *file, struct plx_file_io *io, uint32_t what, 
 int plx_file_allocate(struct plx_file *file, struct plx_file_io *io, uint32_t mode, uint64_t offset,
                       uint64_t bytes, plx_file_io_fn fn, void *ctx)
 {
-    if (!plx_file_is_open(file))
+    if (!takes_ios(file))
         return -EBADF;
     plx_op_fallocate(&io->op, plx_file_fd(file), mode, offset, bytes, one_ended, io);
     return submit_one(file, io, fn, ctx);
@@ -174,7 +192,7 @@ static void finish_all(struct plx_file_io *io, int64_t error)
         int rc = plx_buf_set_len(io->buf, io->done);
         PLX_ASSERT(rc == 0);
     }
-    io->fn(io, error != 0 ? error : (int64_t)io->done, io->ctx);
+    end_io(io, error != 0 ? error : (int64_t)io->done);
 }
 
 static int submit_step(struct plx_file_io *io)
@@ -235,7 +253,7 @@ static void step_ended(struct plx_op *op, const struct plx_event *event, void *c
     int32_t result = event->result;
     if (result < 0) {
         bool is_passing = result == -EINTR || result == -EAGAIN;
-        if (!is_passing || io->is_cancelled || ++io->fruitless == FRUITLESS_MAX) {
+        if (!is_passing || io->is_cancelled || ++io->fruitless == PLX__FILE_ATTEMPTS_MAX) {
             finish_all(io, is_passing && io->is_cancelled ? -ECANCELED : result);
             return;
         }
@@ -245,7 +263,7 @@ static void step_ended(struct plx_op *op, const struct plx_event *event, void *c
     io->fruitless++;
     if (take_step(io, (uint64_t)result) || (result == 0 && op->code == PLX_OP_READ))
         finish_all(io, 0);
-    else if (result == 0 || io->fruitless == FRUITLESS_MAX)
+    else if (result == 0 || io->fruitless == PLX__FILE_ATTEMPTS_MAX)
         finish_all(io, -EIO);
     else if (io->is_cancelled)
         finish_all(io, -ECANCELED);
@@ -266,7 +284,9 @@ static int start_all(struct plx_file *file, struct plx_file_io *io, void *buf, u
     io->timer = (struct plx_timer){0};
     io->fruitless = 0;
     io->is_cancelled = false;
-    return submit_step(io);
+    int rc = submit_step(io);
+    file->ios += rc == 0;
+    return rc;
 }
 
 int plx_file_read_all(struct plx_file *file, struct plx_file_io *io, void *buf, uint64_t len,

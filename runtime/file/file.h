@@ -64,8 +64,10 @@ struct plx_file {
     int32_t fd;    /* plus 1, so that zeroed is not open */
     uint32_t memory_align;
     uint32_t offset_align;
+    uint32_t ios; /* I/Os that have not ended */
     bool is_direct;
     bool is_registered;
+    bool is_closing; /* takes no more of them */
     /* Opening and closing; cold. */
     uint8_t stage;
     uint8_t direct_story; /* why direct I/O is as it is */
@@ -119,8 +121,8 @@ PLX_API void plx_file_opts_init(struct plx_file_opts *opts);
  * Cost: set-up, three ops or a few more; no allocation.
  * Errors: -EINVAL access bits that make no sense; others as plx_op_submit. In `fn`, nothing is
  * left open then: of openat(2) and statx(2); -EISDIR a directory; -EINVAL another thing that is no
- * regular file, which is not opened; -EOPNOTSUPP direct I/O is required and not had, or the
- * backend cannot; what plx_fd_register met, if required; -ECANCELED.
+ * regular file, which is not opened; -EOPNOTSUPP direct I/O is required and not had; what
+ * plx_fd_register met, if required; -ECANCELED.
  */
 PLX_API PLX_MUST_CHECK int plx_file_open(struct plx_file *file, struct plx_reactor *reactor,
                                          const char *path, const struct plx_file_opts *opts,
@@ -130,10 +132,12 @@ PLX_API PLX_MUST_CHECK int plx_file_open(struct plx_file *file, struct plx_react
 PLX_API void plx_file_cancel(struct plx_file *file);
 
 /*
- * Closes the file once its I/Os have ended; new ones are refused with -EBADF. What was written is
- * durable only by plx_file_sync. Ownership: `file` is the caller's again in `fn`. Errors: -EBADF
- * not open; -EBUSY opening, closing, or plx_file_look is under way; others as plx_op_submit. In
- * `fn`: of close(2); it is closed all the same.
+ * Closes the file once its I/Os have ended, those for all too, whose functions are called before;
+ * new ones are refused with -EBADF from here on. What was written is durable only by plx_file_sync.
+ * Ownership: `file` is the caller's again in `fn`. Errors: -EBADF not open; -EBUSY opening,
+ * closing, or plx_file_look is under way; others as plx_op_submit. In `fn`: of close(2), and it is
+ * closed all the same; -ESHUTDOWN its reactor had stopped when the last I/O ended, and it is open
+ * still.
  */
 PLX_API PLX_MUST_CHECK int plx_file_close(struct plx_file *file, plx_file_fn fn, void *ctx);
 

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "runtime/file/file.h"
+#include "runtime/file/file_internal.h"
 
 /* linux/stat.h has these from 6.1 on, glibc's structure not yet. */
 #ifndef STATX_DIOALIGN
@@ -57,6 +57,7 @@ static void ended(struct plx_op *op, const struct plx_event *event, void *ctx)
 }
 
 static void submit_again(struct plx_timer *timer, void *ctx);
+static void finish(struct plx_file *file, int32_t result);
 
 static int submit(struct plx_file *file)
 {
@@ -69,8 +70,15 @@ static void submit_soon(struct plx_file *file)
     int rc = submit(file);
     if (rc == -EAGAIN)
         plx_timer_arm(file->reactor, &file->timer, 0, submit_again, file);
+    else if (rc != 0 && file->stage == STAGE_CLOSE)
+        finish(file, rc); /* nothing was closed */
     else if (rc != 0)
         advance(file, rc);
+}
+
+void plx__file_close_now(struct plx_file *file)
+{
+    submit_soon(file);
 }
 
 static void submit_again(struct plx_timer *timer, void *ctx)
@@ -87,6 +95,7 @@ static void submit_again(struct plx_timer *timer, void *ctx)
 static void finish(struct plx_file *file, int32_t result)
 {
     file->is_busy = false;
+    file->is_closing = false;
     file->stage = STAGE_NONE;
     file->result = result;
     file->fn(file, result, file->ctx);
@@ -458,14 +467,16 @@ static int check_idle(const struct plx_file *file)
     return plx_file_is_open(file) ? 0 : -EBADF;
 }
 
-/* Submits the op that was prepared for `stage`. */
+/* Submits the op that was prepared for `stage`, or leaves that to the last I/O. */
 static int start(struct plx_file *file, enum stage stage, plx_file_fn fn, void *ctx)
 {
     file->stage = (uint8_t)stage;
     file->fn = fn;
     file->ctx = ctx;
-    int rc = submit(file);
+    bool waits = stage == STAGE_CLOSE && file->ios != 0;
+    int rc = waits ? 0 : submit(file);
     file->is_busy = rc == 0;
+    file->is_closing = rc == 0 && stage == STAGE_CLOSE;
     return rc;
 }
 

@@ -8,11 +8,13 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "runtime/reactor_internal.h"
 #include "test/runtime/file/faults.h"
 #include "test/runtime/file/file_fixture.h"
 
@@ -432,6 +434,179 @@ static void direct_all_goes_on_from_whole_units(void **state)
     close_file(bench, &file);
 }
 
+/* --- closing ---------------------------------------------------------------------------------- */
+
+static struct {
+    unsigned ios_told; /* when the file was closed */
+    struct outcome outcome;
+} closed;
+
+/* A file is its owner's again, who may let go of it. */
+static void forget_file(struct plx_file *it, int result, void *ctx)
+{
+    (void)ctx;
+    closed.ios_told = outcome.times;
+    note_file(it, result, &closed.outcome);
+    memset(it, 0x5a, sizeof(*it));
+    free(it);
+}
+
+static void expect_no_more_ios(struct plx_file *it)
+{
+    static struct plx_file_io other;
+    static uint8_t data[16];
+    struct iovec part = {data, sizeof(data)};
+    struct plx_diag diag;
+    assert_int_equal(plx_file_check(it, data, 16, 0, &diag), -EBADF);
+    assert_int_equal(plx_file_read(it, &other, data, 16, 0, note_io, NULL), -EBADF);
+    assert_int_equal(plx_file_write_all(it, &other, data, 16, 0, note_io, NULL), -EBADF);
+    assert_int_equal(plx_file_readv(it, &other, &part, 1, 0, note_io, NULL), -EBADF);
+    assert_int_equal(plx_file_sync(it, &other, 0, note_io, NULL), -EBADF);
+    assert_int_equal(plx_file_allocate(it, &other, 0, 0, 1, note_io, NULL), -EBADF);
+    assert_int_equal(plx_file_look(it, note_file, NULL), -EBUSY);
+    assert_int_equal(plx_file_close(it, note_file, NULL), -EBUSY);
+}
+
+static struct plx_file *open_in_heap(struct bench *bench)
+{
+    struct plx_file *it = malloc(sizeof(*it));
+    assert_non_null(it);
+    memset(&closed, 0, sizeof(closed));
+    assert_int_equal(open_file(bench, it, bench->path, NULL), 0);
+    return it;
+}
+
+static void close_waits_for_an_io_for_all(void **state)
+{
+    struct bench *bench = *state;
+    need_files(bench);
+    static const struct fault strikes[] = {
+        {FAULT_RESULT, PLX_OP_WRITE, 0, 2, -EINTR, NULL, NULL, NULL},
+        {FAULT_SHORT, PLX_OP_WRITE, 0, 3, 333, NULL, NULL, NULL},
+        {FAULT_REFUSE, PLX_OP_WRITE, 0, 3, -EAGAIN, NULL, NULL, NULL},
+    };
+    uint8_t out[10000], in[10000];
+    fill_pattern(out, 0, sizeof(out));
+    for (size_t i = 0; i < sizeof(strikes) / sizeof(*strikes); i++) {
+        struct plx_file *it = open_in_heap(bench);
+        assert_int_equal(truncate(bench->path, 0), 0);
+        faults_begin(bench->reactor);
+        faults_add(&(struct fault){FAULT_SHORT, PLX_OP_WRITE, 0, 1, 10, NULL, NULL, NULL});
+        faults_add(&strikes[i]);
+        assert_int_equal(plx_file_write_all(it, &io, out, sizeof(out), 0, note_io, &outcome), 0);
+        assert_int_equal(plx_file_close(it, forget_file, NULL), 0);
+        expect_no_more_ios(it);
+        WORLD_UNTIL(bench->world, closed.outcome.times != 0);
+        world_settle(bench->world);
+        faults_end();
+        assert_int_equal(closed.outcome.times, 1);
+        assert_int_equal(closed.outcome.result, 0);
+        assert_int_equal(closed.ios_told, 1);
+        assert_int_equal(outcome.result, sizeof(out));
+        outcome = (struct outcome){0};
+        int fd = open(bench->path, O_RDONLY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_int_equal(read(fd, in, sizeof(in)), sizeof(in));
+        close(fd);
+        expect_pattern(in, 0, sizeof(in));
+    }
+}
+
+static void close_waits_for_each_io(void **state)
+{
+    struct bench *bench = *state;
+    need_files(bench);
+    put_pattern(bench->path, 1000);
+    struct plx_file *it = open_in_heap(bench);
+    static struct plx_file_io ios[3];
+    uint8_t data[3][1000];
+    assert_int_equal(plx_file_read(it, &ios[0], data[0], 1000, 0, note_io, &outcome), 0);
+    assert_int_equal(plx_file_read_all(it, &ios[1], data[1], 1000, 0, note_io, &outcome), 0);
+    assert_int_equal(plx_file_sync(it, &ios[2], 0, note_io, &outcome), 0);
+    assert_int_equal(plx_file_close(it, forget_file, NULL), 0);
+    expect_no_more_ios(it);
+    WORLD_UNTIL(bench->world, closed.outcome.times != 0);
+    assert_int_equal(closed.ios_told, 3);
+    assert_int_equal(closed.outcome.result, 0);
+    outcome = (struct outcome){0};
+    expect_pattern(data[0], 0, 1000);
+    expect_pattern(data[1], 0, 1000);
+}
+
+static void close_waits_for_a_cancelled_io(void **state)
+{
+    struct bench *bench = *state;
+    need_files(bench);
+    put_pattern(bench->path, 1000);
+    struct plx_file *it = open_in_heap(bench);
+    uint8_t data[1000];
+    /* It waits for room in the ring when it is asked to end. */
+    faults_begin(bench->reactor);
+    faults_add(&(struct fault){FAULT_SHORT, PLX_OP_READ, 0, 1, 10, NULL, NULL, NULL});
+    faults_add(&(struct fault){FAULT_REFUSE, PLX_OP_READ, 0, 100000, -EAGAIN, NULL, NULL, NULL});
+    assert_int_equal(plx_file_read_all(it, &io, data, 1000, 0, note_io, &outcome), 0);
+    WORLD_UNTIL(bench->world, io.done == 10);
+    assert_int_equal(plx_file_close(it, forget_file, NULL), 0);
+    world_settle(bench->world);
+    assert_int_equal(closed.outcome.times, 0);
+    plx_file_io_cancel(&io);
+    WORLD_UNTIL(bench->world, closed.outcome.times != 0);
+    faults_end();
+    assert_int_equal(closed.ios_told, 1);
+    assert_int_equal(outcome.result, -ECANCELED);
+    outcome = (struct outcome){0};
+}
+
+static void close_it(struct plx_file_io *ended, int64_t result, void *ctx)
+{
+    struct plx_file *it = ended->file;
+    note_io(ended, result, ctx);
+    assert_int_equal(plx_file_close(it, forget_file, NULL), 0);
+    expect_no_more_ios(it);
+}
+
+static void close_where_the_last_io_has_ended_goes_out_once(void **state)
+{
+    struct bench *bench = *state;
+    need_files(bench);
+    put_pattern(bench->path, 1000);
+    struct plx_file *it = open_in_heap(bench);
+    uint8_t data[1000];
+    faults_begin(bench->reactor);
+    assert_int_equal(plx_file_read_all(it, &io, data, 1000, 0, close_it, &outcome), 0);
+    WORLD_UNTIL(bench->world, closed.outcome.times != 0);
+    world_settle(bench->world);
+    assert_int_equal(faults_seen(PLX_OP_CLOSE), 1);
+    faults_end();
+    assert_int_equal(closed.outcome.times, 1);
+    assert_int_equal(closed.outcome.result, 0);
+    outcome = (struct outcome){0};
+}
+
+static void close_that_comes_too_late_leaves_the_file_open(void **state)
+{
+    struct bench *bench = *state;
+    put_pattern(bench->path, 1000);
+    open_plain(bench);
+    uint8_t data[1000];
+    struct plx__io *backend = plx__reactor_io(bench->reactor);
+    struct outcome late = {0};
+    assert_int_equal(plx_file_read(&file, &io, data, 1000, 0, note_io, &outcome), 0);
+    assert_int_equal(plx_file_close(&file, note_file, &late), 0);
+    backend->refuses = true;
+    backend->drained = true;
+    WORLD_UNTIL(bench->world, late.times != 0);
+    backend->refuses = false;
+    backend->drained = false;
+    assert_int_equal(outcome.times, 1);
+    outcome = (struct outcome){0};
+    assert_int_equal(late.result, -ESHUTDOWN);
+    assert_true(plx_file_is_open(&file));
+    assert_int_equal(finish(bench, plx_file_read(&file, &io, data, 1000, 0, note_io, &outcome)),
+                     1000);
+    close_file(bench, &file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -448,6 +623,11 @@ int main(void)
         BENCH_CASE(all_waits_for_room_in_the_ring),
         BENCH_CASE(cancelled_all_does_not_go_on),
         BENCH_CASE(direct_all_goes_on_from_whole_units),
+        BENCH_CASE(close_waits_for_an_io_for_all),
+        BENCH_CASE(close_waits_for_each_io),
+        BENCH_CASE(close_waits_for_a_cancelled_io),
+        BENCH_CASE(close_where_the_last_io_has_ended_goes_out_once),
+        BENCH_CASE(close_that_comes_too_late_leaves_the_file_open),
     };
     return run_modes(tests, sizeof(tests) / sizeof(*tests));
 }
