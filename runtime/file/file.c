@@ -70,9 +70,9 @@ static inline void end_io(struct plx_file_io *io, int64_t result)
 
 static void one_ended(struct plx_op *op, const struct plx_event *event, void *ctx)
 {
+    (void)op;
     struct plx_file_io *io = ctx;
-    bool transfers = op->code != PLX_OP_FSYNC && op->code != PLX_OP_FALLOCATE;
-    io->done = event->result > 0 && transfers ? (uint64_t)event->result : 0;
+    io->done = event->result > 0 ? (uint64_t)event->result : 0;
     end_io(io, event->result);
 }
 
@@ -164,13 +164,57 @@ int plx_file_writev(struct plx_file *file, struct plx_file_io *io, const struct 
     return submit_one(file, io, fn, ctx);
 }
 
+/* --- those that transfer nothing -------------------------------------------------------------- */
+
+static void submit_whole(struct plx_file_io *io);
+
+static void submit_whole_later(struct plx_timer *timer, void *ctx)
+{
+    (void)timer;
+    struct plx_file_io *io = ctx;
+    if (io->is_cancelled)
+        end_io(io, -ECANCELED);
+    else
+        submit_whole(io);
+}
+
+static void submit_whole(struct plx_file_io *io)
+{
+    int rc = plx_op_submit(io->file->reactor, &io->op);
+    if (rc == -EAGAIN)
+        plx_timer_arm(io->file->reactor, &io->timer, 0, submit_whole_later, io);
+    else if (rc != 0)
+        end_io(io, rc);
+}
+
+static void whole_ended(struct plx_op *op, const struct plx_event *event, void *ctx)
+{
+    (void)op;
+    struct plx_file_io *io = ctx;
+    if (event->result != -EINTR)
+        end_io(io, event->result);
+    else if (io->is_cancelled)
+        end_io(io, -ECANCELED);
+    else if (++io->fruitless == PLX__FILE_ATTEMPTS_MAX)
+        end_io(io, -EINTR);
+    else
+        submit_whole(io);
+}
+
+static int start_whole(struct plx_file *file, struct plx_file_io *io, plx_file_io_fn fn, void *ctx)
+{
+    io->timer = (struct plx_timer){0};
+    io->fruitless = 0;
+    return submit_one(file, io, fn, ctx);
+}
+
 int plx_file_sync(struct plx_file *file, struct plx_file_io *io, uint32_t what, plx_file_io_fn fn,
                   void *ctx)
 {
     if (!takes_ios(file))
         return -EBADF;
-    plx_op_fsync(&io->op, plx_file_fd(file), what, one_ended, io);
-    return submit_one(file, io, fn, ctx);
+    plx_op_fsync(&io->op, plx_file_fd(file), what, whole_ended, io);
+    return start_whole(file, io, fn, ctx);
 }
 
 int plx_file_allocate(struct plx_file *file, struct plx_file_io *io, uint32_t mode, uint64_t offset,
@@ -178,8 +222,8 @@ int plx_file_allocate(struct plx_file *file, struct plx_file_io *io, uint32_t mo
 {
     if (!takes_ios(file))
         return -EBADF;
-    plx_op_fallocate(&io->op, plx_file_fd(file), mode, offset, bytes, one_ended, io);
-    return submit_one(file, io, fn, ctx);
+    plx_op_fallocate(&io->op, plx_file_fd(file), mode, offset, bytes, whole_ended, io);
+    return start_whole(file, io, fn, ctx);
 }
 
 /* --- all of it -------------------------------------------------------------------------------- */

@@ -71,6 +71,7 @@ struct plx_file {
     /* Opening and closing; cold. */
     uint8_t stage;
     uint8_t direct_story; /* why direct I/O is as it is */
+    uint8_t interrupts;   /* in a row */
     bool tried_direct;
     bool is_cancelled;
     bool is_busy; /* opening, closing, or asking for the size */
@@ -120,9 +121,9 @@ PLX_API void plx_file_opts_init(struct plx_file_opts *opts);
  * has failed; `path` is borrowed until `fn`; `opts` (NULL: the defaults) is copied.
  * Cost: set-up, three ops or a few more; no allocation.
  * Errors: -EINVAL access bits that make no sense; others as plx_op_submit. In `fn`, nothing is
- * left open then: of openat(2) and statx(2); -EISDIR a directory; -EINVAL another thing that is no
- * regular file, which is not opened; -EOPNOTSUPP direct I/O is required and not had; what
- * plx_fd_register met, if required; -ECANCELED.
+ * left open then: of openat(2) and statx(2), -EINTR only after a hundred in a row; -EISDIR a
+ * directory; -EINVAL another thing that is no regular file, which is not opened; -EOPNOTSUPP direct
+ * I/O is required and not had; what plx_fd_register met, if required; -ECANCELED.
  */
 PLX_API PLX_MUST_CHECK int plx_file_open(struct plx_file *file, struct plx_reactor *reactor,
                                          const char *path, const struct plx_file_opts *opts,
@@ -143,7 +144,7 @@ PLX_API PLX_MUST_CHECK int plx_file_close(struct plx_file *file, plx_file_fn fn,
 
 /*
  * Asks for the file's size anew, for plx_file_size. Errors: -EBADF not open; -EBUSY as
- * plx_file_close; others as plx_op_submit. In `fn`: of statx(2).
+ * plx_file_close; others as plx_op_submit. In `fn`: of statx(2), as plx_file_open.
  */
 PLX_API PLX_MUST_CHECK int plx_file_look(struct plx_file *file, plx_file_fn fn, void *ctx);
 
@@ -237,14 +238,16 @@ static inline PLX_MUST_CHECK int plx_file_write_view(struct plx_file *file, stru
 /*
  * Makes durable what was written before, that is by I/Os that have ended. `what`: 0, or
  * PLX_FSYNC_DATA without what is not needed to find the data. Errors as plx_op_submit; in `fn`: of
- * fsync(2), after which nothing is known of what was written since the last that went well.
+ * fsync(2), after which nothing is known of what was written since the last that went well; -EINTR
+ * only after a hundred in a row.
  */
 PLX_API PLX_MUST_CHECK int plx_file_sync(struct plx_file *file, struct plx_file_io *io,
                                          uint32_t what, plx_file_io_fn fn, void *ctx);
 
 /*
  * Reserves space for `bytes` from `offset`; the file becomes as long, unless `mode` has
- * FALLOC_FL_KEEP_SIZE. Errors as plx_op_submit; in `fn`: of fallocate(2).
+ * FALLOC_FL_KEEP_SIZE. Errors as plx_op_submit; in `fn`: of fallocate(2), -EINTR only after a
+ * hundred in a row.
  */
 PLX_API PLX_MUST_CHECK int plx_file_allocate(struct plx_file *file, struct plx_file_io *io,
                                              uint32_t mode, uint64_t offset, uint64_t bytes,

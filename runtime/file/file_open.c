@@ -50,10 +50,27 @@ enum direct_story {
 
 static void advance(struct plx_file *file, int32_t result);
 
+static void submit_soon(struct plx_file *file);
+
+/* Whether an op that was interrupted is tried again. A close never is: it has let go of the number
+ * all the same. */
+static bool is_tried_again(struct plx_file *file)
+{
+    enum stage stage = (enum stage)file->stage;
+    bool may_be = (stage >= STAGE_PATH && stage <= STAGE_COMPARE) || stage == STAGE_LOOK;
+    return may_be && !file->is_cancelled && ++file->interrupts < PLX__FILE_ATTEMPTS_MAX;
+}
+
 static void ended(struct plx_op *op, const struct plx_event *event, void *ctx)
 {
     (void)op;
-    advance(ctx, event->result);
+    struct plx_file *file = ctx;
+    if (event->result == -EINTR && is_tried_again(file)) {
+        submit_soon(file);
+        return;
+    }
+    file->interrupts = 0;
+    advance(file, event->result);
 }
 
 static void submit_again(struct plx_timer *timer, void *ctx);

@@ -143,6 +143,7 @@ struct plx__journal_task {
     uint64_t bytes;
     uint64_t offset;
     uint8_t what;
+    uint8_t interrupts; /* in a row */
     bool is_busy;
     char name[16];
     struct plx_op op;

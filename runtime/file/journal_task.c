@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runtime/file/file_internal.h"
 #include "runtime/file/journal_internal.h"
 
 /* --- pages ------------------------------------------------------------------------------------ */
@@ -59,10 +60,19 @@ static void finish(struct plx__journal_task *task, int64_t result)
     task->next(task->journal, result);
 }
 
+static void try_start(struct plx__journal_task *task);
+
+/* Of the folder: files see to being interrupted themselves. A close that was has let go all the
+ * same. */
 static void op_ended(struct plx_op *op, const struct plx_event *event, void *ctx)
 {
     (void)op;
-    finish(ctx, event->result);
+    struct plx__journal_task *task = ctx;
+    if (event->result == -EINTR && task->what != PLX__TASK_CLOSE_FOLDER &&
+        ++task->interrupts < PLX__FILE_ATTEMPTS_MAX)
+        try_start(task);
+    else
+        finish(task, event->result);
 }
 
 static void io_ended(struct plx_file_io *io, int64_t result, void *ctx)
@@ -136,8 +146,6 @@ static int start(struct plx__journal_task *task)
     }
 }
 
-static void try_start(struct plx__journal_task *task);
-
 static void try_again(struct plx_timer *timer, void *ctx)
 {
     (void)timer;
@@ -159,6 +167,7 @@ void plx__journal_run(struct plx__journal_task *task, enum plx__journal_what wha
     PLX_ASSERT(!task->is_busy);
     task->is_busy = true;
     task->what = (uint8_t)what;
+    task->interrupts = 0;
     task->next = next;
     try_start(task);
 }

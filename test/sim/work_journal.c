@@ -271,11 +271,9 @@ static void adapt_faults(struct sim_run *run)
     static const enum plx__sim_choice of_crash[] = {PLX__SIM_CRASH_PAGE, PLX__SIM_CRASH_TORN,
                                                     PLX__SIM_CRASH_SIZE, PLX__SIM_CRASH_NAME};
     run->faults.choice_rates[PLX__SIM_COMPLETE_LOST] = 0;
-    /* Errors like any other here: a file's ops are not tried again. */
-    if (run->faults.temper != SIM_ROUGH) {
-        run->faults.choice_rates[PLX__SIM_INTERRUPT] = 0;
+    /* An error like any other here: a close is not tried again. */
+    if (run->faults.temper != SIM_ROUGH)
         run->faults.choice_rates[PLX__SIM_CLOSE_ERROR] = 0;
-    }
     for (uint32_t i = 0; i < 4; i++)
         run->faults.choice_rates[of_crash[i]] = (uint32_t)sim_random_below(&run->random, 1000000);
 }

@@ -263,6 +263,56 @@ static void errors_of_one_op_are_told(void **state)
     close_file(bench, &file);
 }
 
+static void sync_and_allocate_are_tried_again_when_interrupted(void **state)
+{
+    struct bench *bench = *state;
+    open_plain(bench);
+    faults_begin(bench->reactor);
+    for (unsigned i = 0; i < 2; i++) {
+        enum plx_op_code code = i == 0 ? PLX_OP_FSYNC : PLX_OP_FALLOCATE;
+        static const struct {
+            enum fault_kind kind;
+            uint32_t times;
+            int32_t value, expected;
+        } rows[] = {
+            {FAULT_RESULT, 99, -EINTR, 0}, {FAULT_RESULT, 100, -EINTR, -EINTR},
+            {FAULT_RESULT, 1, -EIO, -EIO}, {FAULT_REFUSE, 1, -ESHUTDOWN, -ESHUTDOWN},
+            {FAULT_REFUSE, 5, -EAGAIN, 0},
+        };
+        for (size_t r = 0; r < sizeof(rows) / sizeof(*rows); r++) {
+            faults_clear();
+            /* What is refused, is so behind an interruption. */
+            if (rows[r].kind == FAULT_REFUSE)
+                faults_add(&(struct fault){FAULT_RESULT, code, 0, 1, -EINTR, NULL, NULL, NULL});
+            faults_add(&(struct fault){rows[r].kind, code, 0, rows[r].times, rows[r].value, NULL,
+                                       NULL, NULL});
+            int rc = i == 0 ? plx_file_sync(&file, &io, PLX_FSYNC_DATA, note_io, &outcome)
+                            : plx_file_allocate(&file, &io, 0, 0, 1000, note_io, &outcome);
+            int64_t result = finish(bench, rc);
+            if (i == 1 && result == -EOPNOTSUPP)
+                continue; /* the file system cannot */
+            assert_int_equal(result, rows[r].expected);
+        }
+        /* Not when it is to end, be that before or while it waits for room. */
+        for (unsigned waits = 0; waits < 2; waits++) {
+            uint32_t seen = faults_seen(code);
+            faults_clear();
+            faults_add(&(struct fault){FAULT_RESULT, code, 0, 1, -EINTR, NULL, NULL, NULL});
+            if (waits)
+                faults_add(
+                    &(struct fault){FAULT_REFUSE, code, 0, 100000, -EAGAIN, NULL, NULL, NULL});
+            int rc = i == 0 ? plx_file_sync(&file, &io, 0, note_io, &outcome)
+                            : plx_file_allocate(&file, &io, 0, 0, 1000, note_io, &outcome);
+            if (waits)
+                WORLD_UNTIL(bench->world, faults_seen(code) > seen + 1);
+            plx_file_io_cancel(&io);
+            assert_int_equal(finish(bench, rc), -ECANCELED);
+        }
+    }
+    faults_end();
+    close_file(bench, &file);
+}
+
 /* --- all of it -------------------------------------------------------------------------------- */
 
 static void all_goes_on_after_short_transfers(void **state)
@@ -618,6 +668,7 @@ int main(void)
         BENCH_CASE(too_many_parts_are_refused),
         BENCH_CASE(allocate_makes_the_file_longer),
         BENCH_CASE(errors_of_one_op_are_told),
+        BENCH_CASE(sync_and_allocate_are_tried_again_when_interrupted),
         BENCH_CASE(all_goes_on_after_short_transfers),
         BENCH_CASE(all_ends_with_an_error_and_tells_how_far),
         BENCH_CASE(all_waits_for_room_in_the_ring),

@@ -443,6 +443,56 @@ static void open_whose_step_is_refused_leaves_nothing(void **state)
     faults_end();
 }
 
+static void step_that_is_interrupted_is_tried_again(void **state)
+{
+    struct bench *bench = *state;
+    need_files(bench);
+    struct plx_file_opts opts = with(WRITES | PLX_FILE_CREATE, PLX_WANT_NO);
+    faults_begin(bench->reactor);
+    for (uint32_t at = 0; at < 3; at++) {
+        struct fault some = {FAULT_RESULT, PLX_OP_NONE, at, 99, -EINTR, NULL, NULL, NULL};
+        assert_int_equal(open_struck(bench, &opts, &some), 0);
+        struct fault many = {FAULT_RESULT, PLX_OP_NONE, at, 100, -EINTR, NULL, NULL, NULL};
+        assert_int_equal(open_struck(bench, &opts, &many), -EINTR);
+    }
+    /* Also the steps of one that is opened twice; and with no room in the ring in between. */
+    opts = with(WRITES | PLX_FILE_CREATE | PLX_FILE_EXCLUSIVE, PLX_WANT_TRY);
+    for (uint32_t at = 0; at < 5; at++) {
+        struct fault some = {FAULT_RESULT, PLX_OP_NONE, at, 99, -EINTR, NULL, NULL, NULL};
+        assert_int_equal(open_struck(bench, &opts, &some), 0);
+    }
+    (void)unlink(bench->path);
+    faults_clear();
+    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_STATX, 0, 1, -EINTR, NULL, NULL, NULL});
+    faults_add(&(struct fault){FAULT_REFUSE, PLX_OP_STATX, 0, 3, -EAGAIN, NULL, NULL, NULL});
+    struct plx_file file;
+    assert_int_equal(open_file(bench, &file, bench->path, &opts), 0);
+
+    struct outcome outcome = {0};
+    faults_clear();
+    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_STATX, 0, 99, -EINTR, NULL, NULL, NULL});
+    assert_int_equal(await(bench, &outcome, plx_file_look(&file, note_file, &outcome)), 0);
+    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_STATX, 0, 100, -EINTR, NULL, NULL, NULL});
+    assert_int_equal(await(bench, &outcome, plx_file_look(&file, note_file, &outcome)), -EINTR);
+    faults_end();
+    close_file(bench, &file);
+}
+
+static void open_that_is_cancelled_is_not_tried_again(void **state)
+{
+    struct bench *bench = *state;
+    need_files(bench);
+    struct plx_file file;
+    struct outcome outcome = {0};
+    faults_begin(bench->reactor);
+    faults_add(&(struct fault){FAULT_RESULT, PLX_OP_STATX, 0, 50, -EINTR, NULL, NULL, NULL});
+    int rc = plx_file_open(&file, bench->reactor, bench->path, NULL, note_file, &outcome);
+    plx_file_cancel(&file);
+    assert_int_equal(await(bench, &outcome, rc), -ECANCELED);
+    assert_int_equal(faults_seen(PLX_OP_STATX), 1);
+    faults_end();
+}
+
 static void cancel_one(void *ctx, struct plx_op *op)
 {
     (void)op;
@@ -499,6 +549,8 @@ int main(void)
         BENCH_CASE(direct_on_a_file_system_without_it_is_noted),
         BENCH_CASE(open_whose_step_fails_leaves_nothing),
         BENCH_CASE(open_whose_step_is_refused_leaves_nothing),
+        BENCH_CASE(step_that_is_interrupted_is_tried_again),
+        BENCH_CASE(open_that_is_cancelled_is_not_tried_again),
         BENCH_CASE(open_that_is_cancelled_leaves_nothing),
     };
     return run_modes(tests, sizeof(tests) / sizeof(*tests));

@@ -122,6 +122,38 @@ static void short_writes_and_full_rings_do_no_harm(void **state)
     assert_int_equal(log_close(log), 0);
 }
 
+static void interruptions_do_no_harm(void **state)
+{
+    struct log *log = begin(state);
+    log->opts.segments = 3;
+    faults_begin(log->bench->reactor);
+    uint64_t last = 0;
+    for (unsigned life = 0; life < 4; life++) {
+        static const enum plx_op_code codes[] = {PLX_OP_OPENAT, PLX_OP_STATX,     PLX_OP_READ,
+                                                 PLX_OP_WRITE,  PLX_OP_FALLOCATE, PLX_OP_FSYNC};
+        faults_clear();
+        for (size_t i = 0; i < sizeof(codes) / sizeof(*codes); i++)
+            faults_add(&(struct fault){FAULT_RESULT, codes[i], life, 5, -EINTR, NULL, NULL, NULL});
+        log_expect(log, 1, last);
+        /* Then each fdatasync, as of the first. */
+        faults_add(&(struct fault){FAULT_RESULT, PLX_OP_FSYNC, 0, 5, -EINTR, NULL, NULL, NULL});
+        log_write(log, 10);
+        last += 10;
+        assert_int_equal(log_close(log), 0);
+    }
+    /* The folder's own ops, for ever. */
+    for (unsigned i = 0; i < 2; i++) {
+        enum plx_op_code code = i == 0 ? PLX_OP_OPENAT : PLX_OP_FSYNC;
+        faults_clear();
+        faults_add(&(struct fault){FAULT_RESULT, code, 0, 100, -EINTR, NULL, NULL, NULL});
+        assert_int_equal(log_open(log), -EINTR);
+        assert_string_equal(plx_journal_diag(&log->journal)->what, "folder");
+    }
+    faults_end();
+    log_expect(log, 1, last);
+    assert_int_equal(log_close(log), 0);
+}
+
 /* Appends until the journal refuses for good; gives the reason. */
 static int append_until_refused(struct log *log)
 {
@@ -284,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         BENCH_CASE(failed_group_poisons_the_journal),
         BENCH_CASE(short_writes_and_full_rings_do_no_harm),
+        BENCH_CASE(interruptions_do_no_harm),
         BENCH_CASE(segment_that_cannot_be_made_is_told_and_tried_again),
         BENCH_CASE(control_that_fails_poisons_the_journal),
         BENCH_CASE(header_that_fails_poisons_the_journal),
