@@ -66,8 +66,6 @@ struct plx__stopper {
 void plx__stopper_add(struct plx_reactor *reactor, struct plx__stopper *stopper, plx__stopper_fn fn,
                       void *ctx);
 
-struct plx__io *plx__reactor_io(struct plx_reactor *reactor);
-
 /* The net layer's own state on this reactor; NULL at the start. Its memory comes from the arena. */
 void **plx__reactor_net(struct plx_reactor *reactor);
 

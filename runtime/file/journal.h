@@ -34,8 +34,12 @@
  * A used one is only headed anew: nothing that it held passes for a record of the new segment, as
  * each checksum covers the segment's number, too.
  *
- * The files, in one folder that has nothing else; numbers are little-endian. No other process may
- * have them open: nothing here keeps it out.
+ * The files, in one folder that has nothing else; numbers are little-endian. One at a time has
+ * them open, in whatever process: they are locked (F_OFD_SETLK of fcntl(2)). The kernel drops the
+ * locks with the close, or with the process once its I/Os have ended: a later opening never reads
+ * what an earlier process is still writing. A child made by fork that lives on without an exec
+ * keeps them. Where the file system has no such locks nothing keeps others out, and
+ * plx_journal_explain says so.
  *
  * `control`: two pages, written in turn, each with (offset: field)
  *     0: u32 CRC-32C of bytes 4 to 79      4: u32 version, 1         8: u64 magic "PLXJCTL1"
@@ -237,8 +241,12 @@ struct plx_journal {
     bool folder_changed; /* a file was made in it */
     bool is_spoiled;     /* a header was written and perhaps not */
     bool folder_closing;
+    uint8_t lock_tries;
+    int32_t lock_code;               /* why there are no locks */
+    struct plx_file *locking;        /* the file that is to be locked */
     const struct plx_file *shutting; /* the file that was closed last */
     uint32_t probed;
+    void (*after_lock)(struct plx_journal *journal, int64_t result);
     void (*after_making)(struct plx_journal *journal, int64_t result);
     void (*after_control)(struct plx_journal *journal, int64_t result);
     void (*after_recovery)(struct plx_journal *journal, int64_t result);
@@ -265,9 +273,9 @@ PLX_API void plx_journal_opts_init(struct plx_journal_opts *opts);
  * segment is filled. No allocation but from the pool.
  * Errors: -EINVAL options; -ENOMEM the pool has not so many blocks; others as plx_op_submit. In
  * `fn`, everything is closed then and plx_journal_diag tells more: -EBADMSG damage, named; records
- * handed out before are good; -EINVAL another id; -EPROTONOSUPPORT another version; -EMSGSIZE it
- * has, or may have, larger records than these buffers hold; what on_record returned; what an
- * operation met.
+ * handed out before are good; -EBUSY open elsewhere, after a second of trying; -EINVAL another id;
+ * -EPROTONOSUPPORT another version; -EMSGSIZE it has, or may have, larger records than these
+ * buffers hold; what on_record returned; what an operation met.
  */
 PLX_API PLX_MUST_CHECK int plx_journal_open(struct plx_journal *journal,
                                             struct plx_reactor *reactor, struct plx_pool *pool,

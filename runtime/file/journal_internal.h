@@ -140,6 +140,12 @@ static inline void plx__journal_transfer(struct plx__journal_task *task,
 void plx__journal_open_file(struct plx_journal *journal, struct plx_file *file, const char *name,
                             uint32_t access, plx__journal_next_fn next);
 
+/*
+ * Locks a file of the journal's against other openings, in whatever process. 0, also where there
+ * are no locks (noted in lock_code); -EBUSY another one has it; what else the kernel says.
+ */
+int plx__journal_lock(struct plx_journal *journal, const struct plx_file *file);
+
 /* --- between the parts ------------------------------------------------------------------------ */
 
 /* Nothing is acknowledged from now on: who waits is told `code`. */

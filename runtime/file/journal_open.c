@@ -8,9 +8,14 @@
 #include <string.h>
 
 #include "runtime/file/journal_internal.h"
+#include "runtime/io/io_internal.h"
 
 #define BUFFER_MIN (2u * PLX_PAGE)
 #define ZEROS_MAX  65536u
+
+/* How often the lock is tried, and how far apart: for a second. */
+#define LOCK_TRIES    100u
+#define LOCK_APART_NS 10000000u
 
 /* --- closing ---------------------------------------------------------------------------------- */
 
@@ -68,6 +73,56 @@ static void give_up(struct plx_journal *journal, int64_t result, const char *nam
 {
     plx__journal_blame_file(journal, (int)result, name, "%s", strerrordesc_np(-(int)result));
     plx__journal_shut(journal, (int)result);
+}
+
+/* --- locks ------------------------------------------------------------------------------------ */
+
+static void try_lock(struct plx_journal *journal);
+
+static void lock_again(struct plx_timer *timer, void *ctx)
+{
+    (void)timer;
+    try_lock(ctx);
+}
+
+/*
+ * Each file is locked before it is read. An I/O that a killed process left behind keeps its file
+ * open, and with it the lock, although the process is gone: until then, what is read may still
+ * change. That is waited for.
+ */
+static void try_lock(struct plx_journal *journal)
+{
+    struct plx_file *file = journal->locking;
+    bool is_control = file == &journal->control;
+    char name[16] = "control";
+    if (!is_control)
+        plx__journal_slot_name(name, sizeof(name), journal->probed);
+    int rc = plx__journal_lock(journal, file);
+    if (rc == -EBUSY && ++journal->lock_tries < LOCK_TRIES) {
+        uint64_t now = plx__io_now_ns(plx__reactor_io(journal->reactor));
+        plx_timer_arm(journal->reactor, &journal->tick, now + LOCK_APART_NS, lock_again, journal);
+        return;
+    }
+    if (rc == -EBUSY)
+        plx__journal_blame_file(journal, rc, name, "open elsewhere");
+    if (rc != 0) {
+        give_up(journal, rc, name);
+        return;
+    }
+    plx__journal_transfer(&journal->upkeep, PLX__TASK_READ, file,
+                          is_control ? journal->buffers[0].block : journal->page,
+                          is_control ? 2 * PLX__JOURNAL_BLOCK : PLX__JOURNAL_BLOCK, 0,
+                          journal->after_lock);
+}
+
+/* Goes on to `next` with what the control page, or the slot that is probed, is read with. */
+static void lock_and_read(struct plx_journal *journal, struct plx_file *file,
+                          plx__journal_next_fn next)
+{
+    journal->locking = file;
+    journal->lock_tries = 0;
+    journal->after_lock = next;
+    try_lock(journal);
 }
 
 /* --- going live ------------------------------------------------------------------------------- */
@@ -265,14 +320,6 @@ static void make_new(struct plx_journal *journal)
     plx__journal_write_control(journal, new_control);
 }
 
-static void control_made(struct plx_journal *journal, int64_t result)
-{
-    if (result < 0)
-        give_up(journal, result, "control");
-    else
-        make_new(journal);
-}
-
 /* --- what is there ---------------------------------------------------------------------------- */
 
 static bool has_segment(const struct plx_journal *journal)
@@ -284,23 +331,55 @@ static bool has_segment(const struct plx_journal *journal)
     return false;
 }
 
+static void make_new_unless_lost(struct plx_journal *journal)
+{
+    if (journal->control_count != 0 || !has_segment(journal)) {
+        make_new(journal);
+        return;
+    }
+    plx__journal_blame_file(journal, -EBADMSG, "control",
+                            "missing or damaged, while there are segments");
+    plx__journal_shut(journal, -EBADMSG);
+}
+
+static void made_control_read(struct plx_journal *journal, int64_t result)
+{
+    if (result < 0) {
+        give_up(journal, result, "control");
+    } else if (result > 0) {
+        /* What was looked at without the lock is not what is there now. */
+        plx__journal_blame_file(journal, -EBUSY, "control", "made elsewhere meanwhile");
+        plx__journal_shut(journal, -EBUSY);
+    } else {
+        make_new_unless_lost(journal);
+    }
+}
+
+static void control_made(struct plx_journal *journal, int64_t result)
+{
+    if (result == -ENOENT && has_segment(journal))
+        make_new_unless_lost(journal);
+    else if (result < 0)
+        give_up(journal, result, "control");
+    else
+        lock_and_read(journal, &journal->control, made_control_read);
+}
+
 static void probed_all(struct plx_journal *journal)
 {
     if (journal->is_live) {
         plx__journal_recover(journal, recovered);
         return;
     }
-    if (journal->control_count == 0 && has_segment(journal)) {
-        plx__journal_blame_file(journal, -EBADMSG, "control",
-                                "missing or damaged, while there are segments");
-        plx__journal_shut(journal, -EBADMSG);
+    if (plx_file_is_open(&journal->control)) {
+        make_new_unless_lost(journal);
         return;
     }
-    if (plx_file_is_open(&journal->control))
-        make_new(journal);
-    else
-        plx__journal_open_file(journal, &journal->control, "control",
-                               PLX_FILE_READ | PLX_FILE_WRITE | PLX_FILE_CREATE, control_made);
+    /* It was not there; where there are segments, it may have come since, and is not to be made. */
+    uint32_t access = PLX_FILE_READ | PLX_FILE_WRITE;
+    if (!has_segment(journal))
+        access |= PLX_FILE_CREATE;
+    plx__journal_open_file(journal, &journal->control, "control", access, control_made);
 }
 
 static void probe_next(struct plx_journal *journal);
@@ -345,7 +424,10 @@ static void slot_opened(struct plx_journal *journal, int64_t result)
         probe_next(journal);
     } else if (result < 0) {
         slot_read(journal, result);
+    } else if (plx_file_is_open(&journal->control)) {
+        lock_and_read(journal, &journal->slots[journal->probed].file, slot_read);
     } else {
+        /* Whoever makes the control page meanwhile is not to find the segments locked. */
         plx__journal_transfer(&journal->upkeep, PLX__TASK_READ,
                               &journal->slots[journal->probed].file, journal->page,
                               PLX__JOURNAL_BLOCK, 0, slot_read);
@@ -470,8 +552,7 @@ static void control_opened(struct plx_journal *journal, int64_t result)
     if (result < 0)
         give_up(journal, result, "control");
     else
-        plx__journal_transfer(&journal->upkeep, PLX__TASK_READ, &journal->control,
-                              journal->buffers[0].block, 2 * PLX__JOURNAL_BLOCK, 0, control_read);
+        lock_and_read(journal, &journal->control, control_read);
 }
 
 static void folder_opened(struct plx_journal *journal, int64_t result)
@@ -580,6 +661,9 @@ void plx_journal_explain(const struct plx_journal *journal, plx_text_fn sink, vo
                       (unsigned long long)journal->opts.segment_bytes);
     if (journal->error != 0)
         plx_text_line(sink, ctx, "failed: %s: %s", journal->diag.what, journal->diag.text);
+    if (journal->lock_code != 0)
+        plx_text_line(sink, ctx, "no lock to be had (%s): nothing keeps other processes out",
+                      strerrordesc_np(-journal->lock_code));
     for (uint32_t i = 0; i < PLX_JOURNAL_SEGMENTS_MAX; i++) {
         if (plx_file_is_open(&journal->slots[i].file)) {
             plx_file_explain(&journal->slots[i].file, sink, ctx);

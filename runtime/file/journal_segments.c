@@ -171,6 +171,8 @@ static void allocated(struct plx_journal *journal, int64_t result)
 
 static void slot_opened(struct plx_journal *journal, int64_t result)
 {
+    if (result >= 0)
+        result = plx__journal_lock(journal, &making(journal)->file);
     if (result < 0) {
         making_failed(journal, result);
         return;

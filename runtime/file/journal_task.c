@@ -7,6 +7,7 @@
 
 #include "runtime/file/file_internal.h"
 #include "runtime/file/journal_internal.h"
+#include "runtime/io/io_internal.h"
 
 /* --- pages ------------------------------------------------------------------------------------ */
 
@@ -179,4 +180,25 @@ void plx__journal_open_file(struct plx_journal *journal, struct plx_file *file, 
     snprintf(task->name, sizeof(task->name), "%s", name);
     task->offset = access;
     plx__journal_run_file(task, PLX__TASK_OPEN, file, next);
+}
+
+/* --- locks ------------------------------------------------------------------------------------ */
+
+int plx__journal_lock(struct plx_journal *journal, const struct plx_file *file)
+{
+    int rc = plx__reactor_io(journal->reactor)->net->lock(plx_file_fd(file));
+    switch (rc) {
+    case -EAGAIN:
+    case -EACCES:
+        return -EBUSY;
+    case -EINVAL:
+    case -ENOSYS:
+    case -ENOLCK:
+    case -EOPNOTSUPP:
+        /* Not every file system has locks. */
+        journal->lock_code = rc;
+        return 0;
+    default:
+        return rc;
+    }
 }

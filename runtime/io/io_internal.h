@@ -69,7 +69,7 @@ struct plx__group {
     uint16_t index;
 };
 
-/* The socket calls of set-up, so that a test or a simulated world can stand in. Negative errno. */
+/* The plain calls of set-up, so that a test or a simulated world can stand in. Negative errno. */
 struct plx__net_calls {
     int (*socket)(int domain, int type, int protocol);
     int (*bind)(int fd, const struct sockaddr *addr, socklen_t bytes);
@@ -79,6 +79,9 @@ struct plx__net_calls {
     int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t bytes);
     int (*shutdown)(int fd, int how);
     int (*close)(int fd); /* for descriptors that no op ever named */
+    /* Of a file that is open for writing: no other description of it has the lock until this one
+     * goes. -EAGAIN or -EACCES another one has it. */
+    int (*lock)(int fd);
 };
 
 extern const struct plx__net_calls plx__net_kernel;
@@ -124,6 +127,9 @@ struct plx__io_ops {
     /* Ends the backend. Only when nothing is in flight; memory of what is must never be reused. */
     void (*close)(struct plx__io *io);
 };
+
+/* The backend of a reactor. */
+struct plx__io *plx__reactor_io(struct plx_reactor *reactor);
 
 /* What degraded, in the order of finding it: told once to the log and kept for plx_reactor_explain.
  */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The plain system calls that both kernel backends share, with errors as negative errno. */
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "runtime/io/io_internal.h"
@@ -50,6 +51,17 @@ static int kernel_close(int fd)
     return or_errno(close(fd));
 }
 
+/* The whole file, for the open file description: two of one process exclude each other, too. */
+static int kernel_lock(int fd)
+{
+    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int rc;
+    do
+        rc = or_errno(fcntl(fd, F_OFD_SETLK, &all));
+    while (rc == -EINTR);
+    return rc;
+}
+
 const struct plx__net_calls plx__net_kernel = {
     .socket = kernel_socket,
     .bind = kernel_bind,
@@ -59,6 +71,7 @@ const struct plx__net_calls plx__net_kernel = {
     .setsockopt = kernel_setsockopt,
     .shutdown = kernel_shutdown,
     .close = kernel_close,
+    .lock = kernel_lock,
 };
 
 /* By symbol, not by syscall(2): a preloaded network stack takes these calls over. */

@@ -138,10 +138,13 @@ int plx__sim_desc_close(struct plx__sim_world *world, int fd)
         plx__sim_broken(world, "descriptor %d was closed and is not open", fd);
         return -EBADF;
     }
-    if (desc->kind != SIM_FILE)
+    if (desc->kind != SIM_FILE) {
         plx__sim_sock_close(world, desc->sock);
-    else
+    } else {
         desc->file->opens--;
+        if (desc->file->locked_by == fd)
+            desc->file->locked_by = 0;
+    }
     desc->kind = SIM_FREE;
     return sim_chance(world, PLX__SIM_CLOSE_ERROR) ? -EIO : 0;
 }
@@ -269,6 +272,17 @@ static int net_close(int fd)
     return plx__sim_desc_close(entered, fd);
 }
 
+static int net_lock(int fd)
+{
+    struct sim_desc *desc = plx__sim_desc(entered, fd);
+    if (desc == NULL || desc->kind != SIM_FILE || (desc->flags & O_ACCMODE) == O_RDONLY)
+        return -EBADF;
+    if (desc->file->locked_by != 0 && desc->file->locked_by != fd)
+        return -EAGAIN;
+    desc->file->locked_by = fd;
+    return 0;
+}
+
 const struct plx__net_calls plx__sim_net = {
     .socket = net_socket,
     .bind = net_bind,
@@ -278,6 +292,7 @@ const struct plx__net_calls plx__sim_net = {
     .setsockopt = net_setsockopt,
     .shutdown = net_shutdown,
     .close = net_close,
+    .lock = net_lock,
 };
 
 /* --- the owner's own descriptors -------------------------------------------------------------- */

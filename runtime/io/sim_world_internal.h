@@ -92,6 +92,7 @@ struct sim_file {
     bool is_folder;
     bool name_safe;
     uint32_t opens;
+    int locked_by; /* a descriptor; 0: none */
     uint64_t bytes;
     uint64_t safe_bytes;
     bool size_dirty;

@@ -259,6 +259,32 @@ static int bound(uint16_t port, bool shared)
     return rc;
 }
 
+static void file_is_locked_by_one_descriptor_at_a_time(void **state)
+{
+    struct here *here = *state;
+    plx__sim_world_enter(here->world);
+    int fds[3];
+    for (unsigned i = 0; i < 3; i++)
+        fds[i] = plx__sim_plain_open(here->world, i < 2 ? "/f" : "/g", O_RDWR | O_CREAT);
+    int reader = plx__sim_plain_open(here->world, "/f", O_RDONLY);
+    assert_int_equal(plx__sim_net.lock(reader), -EBADF);
+    assert_int_equal(plx__sim_net.lock(-1), -EBADF);
+    assert_int_equal(plx__sim_net.lock(fds[0]), 0);
+    assert_int_equal(plx__sim_net.lock(fds[0]), 0);
+    assert_int_equal(plx__sim_net.lock(fds[1]), -EAGAIN);
+    assert_int_equal(plx__sim_net.lock(fds[2]), 0);
+    assert_int_equal(plx__sim_net.close(reader), 0);
+    assert_int_equal(plx__sim_net.lock(fds[1]), -EAGAIN);
+    assert_int_equal(plx__sim_net.close(fds[0]), 0);
+    assert_int_equal(plx__sim_net.lock(fds[1]), 0);
+    /* With the process all locks go. */
+    end_life(here);
+    plx__sim_world_forget(here->world);
+    int fd = plx__sim_plain_open(here->world, "/f", O_RDWR);
+    assert_int_equal(plx__sim_net.lock(fd), 0);
+    begin_life(here);
+}
+
 static void address_in_use_is_refused_unless_all_share_it(void **state)
 {
     (void)state;
@@ -431,6 +457,7 @@ int main(void)
         CASE(length_and_name_not_synchronised_may_be_lost),
         CASE(fsync_that_failed_is_not_made_up_for_by_the_next),
         CASE(file_refuses_what_a_kernel_refuses),
+        CASE(file_is_locked_by_one_descriptor_at_a_time),
         CASE(address_in_use_is_refused_unless_all_share_it),
         CASE(descriptors_run_out_and_come_back),
         CASE(memory_changed_in_flight_is_told),
