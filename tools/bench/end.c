@@ -173,8 +173,9 @@ int plx_bench_host_open(struct plx_bench_host *host, struct plx_bench *bench,
     if (rc == 0)
         return 0;
     plx_bench_host_close(host);
+    const char *why = host->config.diag.text;
     return plx_diag_set(diag, rc, ops->subject, "the %s server did not open: %s", ops->subject,
-                        strerror(-rc));
+                        why[0] != '\0' ? why : strerror(-rc));
 }
 
 int plx_bench_host_accept(struct plx_bench_host *host, struct plx_diag *diag)

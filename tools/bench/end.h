@@ -46,6 +46,7 @@ struct plx_bench_end_config {
     struct sockaddr_in address;  /* the server's; an opening server fills it */
     struct plx_runtime *runtime; /* for Pollux's subjects, else NULL */
     uint32_t reactor;            /* which of the runtime's is this thread's */
+    struct plx_diag diag;        /* why a reactor could not be had; empty: the code says it */
 };
 
 struct plx_bench_end_ops {

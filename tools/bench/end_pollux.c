@@ -136,7 +136,7 @@ static int pollux_open(const struct plx_bench_end_ops *ops, struct plx_bench_end
     struct plx_tcp_opts opts;
     plx_tcp_opts_init(&opts);
     opts.receive = (ops->mode & MODE_SPIN) != 0 ? PLX_RECV_SPIN : PLX_RECV_RING;
-    int rc = plx_reactor_adopt(config->runtime, config->reactor, &p->reactor, NULL);
+    int rc = plx_reactor_adopt(config->runtime, config->reactor, &p->reactor, &config->diag);
     if (rc == 0)
         rc = config->server ? listen_here(p, config, &opts) : connect_there(p, config, &opts);
     if (rc != 0) {

@@ -275,16 +275,15 @@ static uint64_t pause_ticks(void)
     return (plx_ticks() - began) * PAUSE_US / 1000;
 }
 
-/* Why Pollux cannot be measured; a host that refuses io_uring is no failure. */
-static const char *open_pollux(struct wake *wake)
+/* Why Pollux cannot be measured, in `diag`; a host that refuses io_uring is no failure. */
+static const char *open_pollux(struct wake *wake, struct plx_diag *diag)
 {
-    struct plx_diag diag = {0};
-    int rc = open_reactor(wake, &diag);
+    int rc = open_reactor(wake, diag);
     if (rc == 0)
         return NULL;
     if (!plx_bench_is_refusal(rc))
-        plx_bench_failed(wake->bench, "uring", &diag);
-    return "such a reactor cannot be had here";
+        plx_bench_failed(wake->bench, "uring", diag);
+    return diag->text;
 }
 
 int plx_bench_uring_wake(struct plx_bench *bench)
@@ -306,12 +305,13 @@ int plx_bench_uring_wake(struct plx_bench *bench)
     wake.pause_ticks = pause_ticks();
     wake.ask = -1;
     wake.epoll = -1;
+    struct plx_diag diag = {0};
     const char *ours = NULL;
     const char *theirs = NULL;
     const char *all = NULL;
     if (plx_bench_has_two(bench)) {
         all = open_descriptors(&wake) ? NULL : "no descriptors";
-        ours = all != NULL ? all : open_pollux(&wake);
+        ours = all != NULL ? all : open_pollux(&wake, &diag);
         theirs = all != NULL                                       ? all
                  : plx_bench_on_peer(bench, open_ring, &wake) != 0 ? "no such ring here"
                                                                    : NULL;
