@@ -47,11 +47,11 @@ static const char examples[] = "pollux bench c2c ring --quick\n"
 
 static const struct plx_cli_option options[] = {
     {.name = "quick",
-     .help = "fewer and shorter slices: all benchmarks within a minute",
+     .help = "fewer and shorter slices: all benchmarks within a few minutes",
      .kind = PLX_CLI_FLAG,
      .into = &request.quick},
     {.name = "list",
-     .help = "print the cases of the named benchmarks, or of all, and measure nothing",
+     .help = "print the cases of the named benchmarks, or of all, and open and start nothing",
      .kind = PLX_CLI_FLAG,
      .into = &request.list},
     {.name = "only",
