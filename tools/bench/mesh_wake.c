@@ -15,6 +15,8 @@
 /* So often the sleeper looks whether the slice has ended. */
 #define LOOK_EVERY_NS 5000000u
 #define ABANDON_NS    2000000000u
+/* To write what ends the other thread's sleep. */
+#define LAST_TRIES 3u
 
 struct wake {
     struct plx_bench *bench;
@@ -126,8 +128,12 @@ static int run_eventfds(struct plx_bench_slice *slice, void *ctx, struct plx_dia
     }
     /* The largest number it holds is the last; after a failure, too, as the other one sleeps. */
     uint64_t last = (uint64_t)1 << 32;
-    if (write(wake->ask, &last, sizeof(last)) != sizeof(last) && rc == 0)
-        rc = plx_diag_set(diag, -errno, "write", "an eventfd: %s", strerror(errno));
+    bool written = false;
+    for (uint32_t tries = 0; tries < LAST_TRIES && !written; tries++) {
+        written = write(wake->ask, &last, sizeof(last)) == sizeof(last);
+        if (!written && rc == 0)
+            rc = plx_diag_set(diag, -errno, "write", "an eventfd: %s", strerror(errno));
+    }
     return rc;
 }
 

@@ -20,6 +20,8 @@
 #define PAUSE_US   30u
 #define ENTRIES    64u
 #define ABANDON_NS 2000000000u
+/* To write what ends the other thread's sleep. */
+#define LAST_TRIES 3u
 
 struct wake {
     struct plx_bench *bench;
@@ -97,10 +99,13 @@ static int run(struct plx_bench_slice *slice, void *ctx, struct plx_diag *diag)
     }
     /* Release: pairs with the acquire of answer(), by way of the eventfd besides. */
     plx_store_release(&wake->ending, true);
-    /* After a failure, too: whoever sleeps would sleep for ever. */
+    /* After a failure, too, and again: whoever sleeps would sleep for ever. */
     struct plx_diag last;
-    int last_rc = ask(wake, rc == 0 ? diag : &last);
-    rc = rc == 0 ? last_rc : rc;
+    int last_rc = -EIO;
+    for (uint32_t tries = 0; tries < LAST_TRIES && last_rc != 0; tries++) {
+        last_rc = ask(wake, rc == 0 ? diag : &last);
+        rc = rc == 0 ? last_rc : rc;
+    }
     return rc == 0 ? await(slice, wake, diag) : rc;
 }
 
