@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -100,6 +101,38 @@ static void sets_alike_are_probably_the_same(void **state)
     assert_near(plx_bench_same_probability(a, 5, b, 0), 1, 0);
 }
 
+/* As often as they occur in either set, equal values make the test less sure. */
+static void equal_values_of_one_set_count_as_ties(void **state)
+{
+    (void)state;
+    double a[24];
+    double b[24];
+    series(a, 24, 1, 1);
+    series(b, 24, 7.5, 0);
+    double p = plx_bench_same_probability(a, 24, b, 24);
+    assert_near(plx_bench_same_probability(b, 24, a, 24), p, 1e-12);
+    /* 7 of the 24 are below: u is 168, and the variance 48 (49 - (24^3 - 24) / (48 * 47)). */
+    double z = (288 - 168 - 0.5) / sqrt(48 * (49 - 13800.0 / (48 * 47)));
+    assert_near(p, erfc(z / sqrt(2)), 1e-12);
+    /* Half pairs of small sets speak for chance: 4.5 is counted as 5. */
+    const double three[] = {1, 2, 4};
+    const double others[] = {4, 5, 0};
+    assert_near(plx_bench_same_probability(three, 3, others, 3), 1, 1e-12);
+}
+
+/* By looking back at each equal one it takes an hour. */
+static void millions_of_equal_values_take_a_moment(void **state)
+{
+    (void)state;
+    const uint32_t count = 2000000;
+    double *values = malloc(count * sizeof(*values));
+    assert_non_null(values);
+    for (uint32_t i = 0; i < count; i++)
+        values[i] = 7;
+    assert_near(plx_bench_same_probability(values, count, values, count), 1, 0);
+    free(values);
+}
+
 static void drift_is_the_distance_of_the_quarters(void **state)
 {
     (void)state;
@@ -167,6 +200,8 @@ int main(void)
         cmocka_unit_test(median_of_two_in_the_middle_is_their_mean),
         cmocka_unit_test(sets_apart_are_as_improbable_as_counted_out),
         cmocka_unit_test(sets_alike_are_probably_the_same),
+        cmocka_unit_test(equal_values_of_one_set_count_as_ties),
+        cmocka_unit_test(millions_of_equal_values_take_a_moment),
         cmocka_unit_test(drift_is_the_distance_of_the_quarters),
         cmocka_unit_test(rounds_grow_and_are_freed),
     };

@@ -13,112 +13,9 @@
 
 #define NAME "pollux bench compare"
 
-/* --- one row --------------------------------------------------------------------------------- */
-
-/* The round medians of a row, to be freed; NULL: none, or no memory. */
-static double *rounds_of(const json_t *row, uint32_t *count)
-{
-    const json_t *array = json_object_get(row, "round_p50");
-    *count = (uint32_t)json_array_size(array);
-    double *values = *count != 0 ? malloc(*count * sizeof(*values)) : NULL;
-    if (values == NULL)
-        *count = 0;
-    for (uint32_t i = 0; i < *count; i++)
-        values[i] = json_number_value(json_array_get(array, i));
-    return values;
-}
-
-static bool is_rate(const json_t *row)
-{
-    return strcmp(plx_bench_text(row, "better"), "higher") == 0;
-}
-
-/* p50 of `b` over that of `a`, so that more is worse; NAN where one has none. */
-static double slowdown_of(const json_t *a, const json_t *b)
-{
-    double before = plx_bench_number(a, "p50");
-    double after = plx_bench_number(b, "p50");
-    if (!(before > 0) || !(after > 0))
-        return NAN;
-    return is_rate(a) ? before / after : after / before;
-}
-
-static void bound(struct plx_compare_change *change, const json_t *a, const json_t *b)
-{
-    const json_t *above = is_rate(a) ? a : b;
-    const json_t *below = is_rate(a) ? b : a;
-    change->low = plx_bench_number(above, "ci_low") / plx_bench_number(below, "ci_high");
-    change->high = plx_bench_number(above, "ci_high") / plx_bench_number(below, "ci_low");
-}
-
-/* By which part a figure of the machine differs. NAN: it is not known of both. */
-static double moved(const json_t *a, const json_t *b, const char *key)
-{
-    double ratio = plx_bench_number(b, key) / plx_bench_number(a, key);
-    return ratio > 1 ? ratio - 1 : 1 / ratio - 1;
-}
-
-/*
- * What is known of the machine's doing: how far the two runs, the speed of the core and the way
- * between two cores moved meanwhile.
- */
-static double noise_of(const json_t *a, const json_t *b, double drift_a, double drift_b)
-{
-    const double parts[] = {drift_a,
-                            drift_b,
-                            plx_bench_number(a, "core_drift"),
-                            plx_bench_number(b, "core_drift"),
-                            moved(a, b, "core_ns"),
-                            moved(a, b, "line_ns")};
-    double noise = PLX_COMPARE_NOISE;
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
-        noise = fmax(noise, parts[i]); /* of NAN and a number the number */
-    return noise;
-}
-
-static enum plx_compare_verdict judge(const struct plx_compare_change *change, double peers)
-{
-    bool overlap = change->low <= 1 && change->high >= 1; /* false where they are not known */
-    double step = log1p(change->noise);
-    if (change->probability >= PLX_COMPARE_PROBABILITY || overlap ||
-        fabs(log(change->slowdown)) <= step)
-        return PLX_COMPARE_SAME;
-    double own = log(change->slowdown / peers);
-    if (fabs(own) <= step || (own > 0) != (change->slowdown > 1))
-        return PLX_COMPARE_MOVED;
-    return change->slowdown > 1 ? PLX_COMPARE_SLOWER : PLX_COMPARE_FASTER;
-}
-
-struct plx_compare_change plx_compare_rows(const json_t *a, const json_t *b, double peers)
-{
-    struct plx_compare_change change = {.slowdown = slowdown_of(a, b),
-                                        .low = NAN,
-                                        .high = NAN,
-                                        .probability = 1,
-                                        .noise = PLX_COMPARE_NOISE,
-                                        .verdict = PLX_COMPARE_UNKNOWN};
-    uint32_t a_count;
-    uint32_t b_count;
-    double *a_rounds = rounds_of(a, &a_count);
-    double *b_rounds = rounds_of(b, &b_count);
-    if (isfinite(change.slowdown)) {
-        bound(&change, a, b);
-        change.noise =
-            noise_of(a, b, plx_bench_drift(a_rounds, a_count), plx_bench_drift(b_rounds, b_count));
-        change.probability = plx_bench_same_probability(a_rounds, a_count, b_rounds, b_count);
-        bool busy =
-            json_is_true(json_object_get(a, "busy")) || json_is_true(json_object_get(b, "busy"));
-        if (!busy && a_count >= PLX_COMPARE_ROUNDS_MIN && b_count >= PLX_COMPARE_ROUNDS_MIN)
-            change.verdict = judge(&change, peers);
-    }
-    free(a_rounds);
-    free(b_rounds);
-    return change;
-}
-
 /* --- which rows belong together -------------------------------------------------------------- */
 
-/* A pair of rows; one of the two is NULL where the other file has no such. */
+/* A pair of rows; one of the two is NULL where the other file has no such, and nothing changed. */
 struct match {
     const json_t *a;
     const json_t *b;
@@ -129,9 +26,13 @@ struct comparison {
     struct match *matches; /* in a's order, then what only b has */
     size_t count;
     size_t verdicts[PLX_COMPARE_UNKNOWN + 1];
+    size_t judged; /* of the subject that may fail: rows that have a verdict */
+    size_t gone;   /* rows that have figures in a and none in b */
+    const struct match *first_gone;
     bool fails;
 };
 
+/* Of three names, whose lengths plx_bench_load bounds, and five numbers. */
 #define KEY_BYTES 512
 
 /* What a row measures, and, with `places`, where. */
@@ -148,44 +49,66 @@ static const char *key_of(const json_t *row, bool places, char *key)
     return key;
 }
 
-/* The rows by key; a key of two rows has null. */
-static json_t *index_of(const json_t *document, bool places)
-{
-    char key[KEY_BYTES];
-    size_t index;
-    json_t *row;
-    json_t *by_key = json_object();
-    json_array_foreach(json_object_get(document, "results"), index, row)
-    {
-        key_of(row, places, key);
-        if (json_object_get(by_key, key) != NULL)
-            json_object_set_new(by_key, key, json_null());
-        else
-            json_object_set(by_key, key, row);
-    }
-    return by_key;
-}
-
-/* Indices of both documents, with and without places. */
-struct indices {
-    json_t *a[2];
-    json_t *b[2];
+/*
+ * The rows of a document by what they measure, null where that is said of several, and by what and
+ * where, as arrays: where a pair of cores was asked for twice, there are two.
+ */
+struct index {
+    json_t *once;
+    json_t *placed;
+    json_t *seen; /* by what and where: how many of them were looked at */
 };
 
-/* The row of the other document; NULL: there is none, or several are alike. */
-static const json_t *other_of(const json_t *row, json_t *const *own, json_t *const *other)
+static struct index index_of(const json_t *document)
+{
+    char key[KEY_BYTES];
+    size_t at;
+    json_t *row;
+    struct index index = {json_object(), json_object(), json_object()};
+    json_array_foreach(json_object_get(document, "results"), at, row)
+    {
+        key_of(row, false, key);
+        if (json_object_get(index.once, key) != NULL)
+            json_object_set_new(index.once, key, json_null());
+        else
+            json_object_set(index.once, key, row);
+        key_of(row, true, key);
+        if (json_object_get(index.placed, key) == NULL)
+            json_object_set_new(index.placed, key, json_array());
+        json_array_append(json_object_get(index.placed, key), row);
+    }
+    return index;
+}
+
+static void free_index(struct index *index)
+{
+    json_decref(index->once);
+    json_decref(index->placed);
+    json_decref(index->seen);
+}
+
+/*
+ * The row of the other document; NULL: there is none. Of several alike in what and where, which are
+ * asked for in order, it is the one in the same place among them, if the other has as many.
+ */
+static const json_t *other_of(const json_t *row, const struct index *own, const struct index *other)
 {
     char key[KEY_BYTES];
     key_of(row, false, key);
-    const json_t *found = json_object_get(other[0], key);
-    if (json_is_object(json_object_get(own[0], key)) && json_is_object(found))
+    const json_t *found = json_object_get(other->once, key);
+    if (json_is_object(json_object_get(own->once, key)) && json_is_object(found))
         return found;
-    found = json_object_get(other[1], key_of(row, true, key));
-    return json_is_object(found) ? found : NULL;
+    key_of(row, true, key);
+    json_int_t nth = json_integer_value(json_object_get(own->seen, key));
+    json_object_set_new(own->seen, key, json_integer(nth + 1));
+    const json_t *alike = json_object_get(other->placed, key);
+    if (json_array_size(alike) != json_array_size(json_object_get(own->placed, key)))
+        return NULL;
+    return json_array_get(alike, (size_t)nth);
 }
 
 static int match_rows(struct comparison *comparison, const json_t *a, const json_t *b,
-                      const struct indices *indices)
+                      const struct index *a_index, const struct index *b_index)
 {
     const json_t *a_rows = json_object_get(a, "results");
     const json_t *b_rows = json_object_get(b, "results");
@@ -196,10 +119,10 @@ static int match_rows(struct comparison *comparison, const json_t *a, const json
     size_t index;
     json_t *row;
     json_array_foreach(a_rows, index, row) comparison->matches[comparison->count++] =
-        (struct match){.a = row, .b = other_of(row, indices->a, indices->b)};
+        (struct match){.a = row, .b = other_of(row, a_index, b_index)};
     json_array_foreach(b_rows, index, row)
     {
-        if (other_of(row, indices->b, indices->a) == NULL)
+        if (other_of(row, b_index, a_index) == NULL)
             comparison->matches[comparison->count++] = (struct match){.b = row};
     }
     return 0;
@@ -207,13 +130,11 @@ static int match_rows(struct comparison *comparison, const json_t *a, const json
 
 static int find_matches(struct comparison *comparison, const json_t *a, const json_t *b)
 {
-    struct indices indices = {{index_of(a, false), index_of(a, true)},
-                              {index_of(b, false), index_of(b, true)}};
-    int rc = match_rows(comparison, a, b, &indices);
-    for (int i = 0; i < 2; i++) {
-        json_decref(indices.a[i]);
-        json_decref(indices.b[i]);
-    }
+    struct index a_index = index_of(a);
+    struct index b_index = index_of(b);
+    int rc = match_rows(comparison, a, b, &a_index, &b_index);
+    free_index(&a_index);
+    free_index(&b_index);
     return rc;
 }
 
@@ -232,61 +153,201 @@ static bool same_case(const json_t *a, const json_t *b)
            strcmp(plx_bench_text(a, "case"), plx_bench_text(b, "case")) == 0;
 }
 
-#define PEERS_MAX 32u
+/* How many of others are asked, at most. */
+#define PEERS_MAX  32u
+#define OTHERS_MAX 256u
+/* Of the absolute values of a normal distribution: what one in a hundred passes, by their median.
+ */
+#define ONE_IN_A_HUNDRED 3.82
 
-/* By how much the peers in the case of a match became slower, itself left out; 1: nobody knows. */
-static double peers_of(const struct comparison *comparison, size_t at)
+/* A row of somebody else's, whose code is the same in both runs. */
+struct other {
+    const char *subject;
+    double slowdown;
+    double core;
+};
+
+/* Rows of others, in order. */
+struct others {
+    struct other *all;
+    size_t count;
+};
+
+static bool is_other(const struct match *match)
 {
-    const struct match *matches = comparison->matches;
-    double slowdowns[PEERS_MAX];
-    uint32_t count = 0;
-    size_t first = at;
-    /* The rows of a case stand together. */
-    while (first > 0 && matches[first - 1].a != NULL &&
-           same_case(matches[first - 1].a, matches[at].a))
-        first--;
-    for (size_t i = first; i < comparison->count && count < PEERS_MAX; i++) {
-        if (matches[i].a == NULL || !same_case(matches[i].a, matches[at].a))
-            break;
-        if (i == at || matches[i].b == NULL || is_of(matches[i].a, "pollux"))
-            continue;
-        double slowdown = slowdown_of(matches[i].a, matches[i].b);
-        /* Another pair of cores is no peer. */
-        if (isfinite(slowdown) && strcmp(plx_bench_text(matches[i].a, "subject"),
-                                         plx_bench_text(matches[at].a, "subject")) != 0)
-            slowdowns[count++] = slowdown;
-    }
-    return count != 0 ? plx_bench_median(slowdowns, count) : 1;
+    return match->a != NULL && match->b != NULL && !is_of(match->a, "pollux") &&
+           match->change.slowdown > 0 && isfinite(match->change.slowdown);
 }
 
-static void judge_all(struct comparison *comparison, const struct plx_compare_opts *opts)
+/* What is taken: of rows with a verdict alone, or all. Returns 0, or -ENOMEM. */
+static int find_others(struct others *others, const struct match *matches, size_t count,
+                       bool certain)
 {
-    for (size_t i = 0; i < comparison->count; i++) {
-        struct match *match = &comparison->matches[i];
-        if (match->a == NULL || match->b == NULL)
-            continue;
-        match->change = plx_compare_rows(match->a, match->b, peers_of(comparison, i));
-        comparison->verdicts[match->change.verdict]++;
-        bool counts = strcmp(opts->subject, "all") == 0 || is_of(match->a, opts->subject);
-        if (counts && opts->fail_above >= 0 && match->change.verdict == PLX_COMPARE_SLOWER &&
-            match->change.slowdown - 1 > opts->fail_above)
-            comparison->fails = true;
+    others->count = 0;
+    others->all = calloc(count != 0 ? count : 1, sizeof(*others->all));
+    if (others->all == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < count; i++) {
+        const struct plx_compare_change *change = &matches[i].change;
+        if (is_other(&matches[i]) && (!certain || change->verdict == PLX_COMPARE_SAME))
+            others->all[others->count++] = (struct other){plx_bench_text(matches[i].a, "subject"),
+                                                          change->slowdown, change->core};
     }
+    return 0;
+}
+
+/* By how much they became slower, `subject` left out; 1: nobody knows. */
+static double peers_of(const struct others *others, const char *subject)
+{
+    double slowdowns[PEERS_MAX];
+    uint32_t taken = 0;
+    for (size_t i = 0; i < others->count && taken < PEERS_MAX; i++) {
+        /* Another pair of cores is no peer. */
+        if (strcmp(others->all[i].subject, subject) != 0)
+            slowdowns[taken++] = others->all[i].slowdown;
+    }
+    return taken != 0 ? plx_bench_median(slowdowns, taken) : 1;
+}
+
+/* What they change by from one run to the next, `subject` left out; negative: they are too few. */
+static double between_of(const struct others *others, const char *subject)
+{
+    double changes[OTHERS_MAX];
+    uint32_t taken = 0;
+    /* Of many some, from all parts of the run. */
+    size_t step = others->count / OTHERS_MAX + 1;
+    for (size_t i = 0; i < others->count && taken < OTHERS_MAX; i += step) {
+        const struct other *other = &others->all[i];
+        if (strcmp(other->subject, subject) != 0)
+            changes[taken++] = fabs(log(other->slowdown / other->core));
+    }
+    if (taken < PLX_COMPARE_OTHERS)
+        return -1;
+    return expm1(ONE_IN_A_HUNDRED * plx_bench_median(changes, taken));
+}
+
+static void count_row(struct comparison *comparison, const struct match *match,
+                      const struct plx_compare_opts *opts)
+{
+    const struct plx_compare_change *change = &match->change;
+    comparison->verdicts[change->verdict]++;
+    if (isfinite(plx_bench_number(match->a, "p50")) &&
+        !isfinite(plx_bench_number(match->b, "p50")) && comparison->gone++ == 0)
+        comparison->first_gone = match;
+    if (strcmp(opts->subject, "all") != 0 && !is_of(match->a, opts->subject))
+        return;
+    comparison->judged +=
+        change->verdict != PLX_COMPARE_UNKNOWN && change->verdict != PLX_COMPARE_AWAY;
+    if (opts->fail_above >= 0 && change->verdict == PLX_COMPARE_SLOWER &&
+        change->slowdown - 1 > opts->fail_above)
+        comparison->fails = true;
+}
+
+/* A number that is worked out once for each subject. */
+static double known_of(json_t *known, const char *subject, const struct others *first,
+                       const struct others *second,
+                       double (*work_out)(const struct others *others, const char *subject))
+{
+    if (json_object_get(known, subject) == NULL) {
+        double value = work_out(first, subject);
+        if (value < 0 && second != NULL)
+            value = fmax(0, work_out(second, subject));
+        json_object_set_new(known, subject, json_real(value));
+    }
+    return json_number_value(json_object_get(known, subject));
+}
+
+/* Judges the matches of a case. `between` keeps what is known of the benchmark. */
+static int judge_case(struct comparison *comparison, struct match *matches, size_t count,
+                      const struct others *of_bench, const struct others *of_all, json_t *between,
+                      const struct plx_compare_opts *opts)
+{
+    struct others peers;
+    if (find_others(&peers, matches, count, false) != 0)
+        return -ENOMEM;
+    json_t *known = json_object();
+    for (size_t i = 0; i < count; i++) {
+        if (matches[i].b == NULL)
+            continue;
+        const char *subject = plx_bench_text(matches[i].a, "subject");
+        const struct plx_compare_others others = {
+            .peers = known_of(known, subject, &peers, NULL, peers_of),
+            .between = known_of(between, subject, of_bench, of_all, between_of)};
+        plx_compare_conclude(&matches[i].change, &others);
+        count_row(comparison, &matches[i], opts);
+    }
+    json_decref(known);
+    free(peers.all);
+    return 0;
+}
+
+/* How many matches from the first on are of one benchmark, or of one case of it. */
+static size_t run_of(const struct match *matches, size_t count, bool cases)
+{
+    size_t length = 1;
+    while (length < count &&
+           strcmp(plx_bench_text(matches[0].a, "bench"),
+                  plx_bench_text(matches[length].a, "bench")) == 0 &&
+           (!cases || same_case(matches[0].a, matches[length].a)))
+        length++;
+    return length;
+}
+
+static int judge_bench(struct comparison *comparison, struct match *matches, size_t count,
+                       const struct others *of_all, const struct plx_compare_opts *opts)
+{
+    struct others of_bench;
+    int rc = find_others(&of_bench, matches, count, true);
+    json_t *between = json_object();
+    for (size_t at = 0, length; at < count && rc == 0; at += length) {
+        length = run_of(&matches[at], count - at, true);
+        rc = judge_case(comparison, &matches[at], length, &of_bench, of_all, between, opts);
+    }
+    json_decref(between);
+    free(of_bench.all);
+    return rc;
+}
+
+/*
+ * However many rows there are, each is looked at a few times: what others did is worked out once
+ * for each subject, and of a bounded number.
+ */
+static int judge_all(struct comparison *comparison, const struct plx_compare_opts *opts)
+{
+    struct match *matches = comparison->matches;
+    struct others of_all;
+    size_t count = comparison->count;
+    /* What only b has comes last. */
+    while (count != 0 && matches[count - 1].a == NULL)
+        count--;
+    for (size_t i = 0; i < count; i++) {
+        if (matches[i].b != NULL)
+            matches[i].change = plx_compare_change_of(matches[i].a, matches[i].b);
+    }
+    int rc = find_others(&of_all, matches, count, true);
+    /* The rows of a benchmark stand together, and those of a case. */
+    for (size_t at = 0, length; at < count && rc == 0; at += length) {
+        length = run_of(&matches[at], count - at, false);
+        rc = judge_bench(comparison, &matches[at], length, &of_all, opts);
+    }
+    free(of_all.all);
+    if (opts->fail_above >= 0 && comparison->judged == 0)
+        comparison->fails = true;
+    return rc;
 }
 
 /* --- what is printed ------------------------------------------------------------------------- */
 
-static void add_figure(struct plx_cli_table *table, const json_t *row)
+static void add_figure(struct plx_cli_table *table, const json_t *row, double figure)
 {
-    double p50 = plx_bench_number(row, "p50");
     double low = plx_bench_number(row, "ci_low");
     double high = plx_bench_number(row, "ci_high");
-    if (!isfinite(p50))
+    if (!isfinite(figure))
         plx_cli_table_add(table, "-");
     else if (isfinite(low) && isfinite(high))
-        plx_cli_table_add(table, "%.4g (%.4g - %.4g)", p50, low, high);
+        plx_cli_table_add(table, "%.4g (%.4g - %.4g)", figure, low, high);
     else
-        plx_cli_table_add(table, "%.4g", p50);
+        plx_cli_table_add(table, "%.4g", figure);
 }
 
 static const char *colour_of(enum plx_compare_verdict verdict, bool coloured)
@@ -298,9 +359,10 @@ static const char *colour_of(enum plx_compare_verdict verdict, bool coloured)
 
 static void add_match(struct plx_cli_table *table, const struct match *match, bool coloured)
 {
-    static const char *const words[] = {"", "slower", "faster", "like its peers", "unknown"};
+    static const char *const words[] = {
+        "", "slower", "faster", "like the machine", "unknown: cores elsewhere", "unknown"};
     const struct plx_compare_change *change = &match->change;
-    bool rate = is_rate(match->a);
+    bool rate = plx_compare_is_rate(match->a);
     const char *colour = colour_of(change->verdict, coloured);
     const char *word = words[change->verdict];
     if (rate && change->verdict == PLX_COMPARE_SLOWER)
@@ -319,8 +381,8 @@ static void add_match(struct plx_cli_table *table, const struct match *match, bo
     else
         plx_cli_table_add(table, "-");
     plx_cli_table_add(table, "%s", plx_bench_text(match->a, "unit"));
-    add_figure(table, match->a);
-    add_figure(table, match->b);
+    add_figure(table, match->a, change->before);
+    add_figure(table, match->b, change->after);
     double ratio = rate ? 1 / change->slowdown : change->slowdown;
     if (isfinite(ratio))
         plx_cli_table_add(table, "%s%+.1f %%%s", colour, 100 * (ratio - 1),
@@ -381,45 +443,95 @@ static void print_sums(const struct comparison *comparison, const struct plx_com
         all += verdicts[i];
     fprintf(out,
             "\n%zu rows in both: %zu significantly worse, %zu significantly better, %zu not "
-            "different, %zu\nmoved like their peers, %zu without enough quiet rounds or figures\n",
+            "different, %zu\nmoved like the machine, %zu without enough quiet rounds or figures, "
+            "%zu on cores that were elsewhere\n",
             all, verdicts[PLX_COMPARE_SLOWER], verdicts[PLX_COMPARE_FASTER],
-            verdicts[PLX_COMPARE_SAME], verdicts[PLX_COMPARE_MOVED], verdicts[PLX_COMPARE_UNKNOWN]);
-    if (opts->fail_above >= 0)
-        fprintf(out, "%s %s became worse by more than %g %%\n",
+            verdicts[PLX_COMPARE_SAME], verdicts[PLX_COMPARE_MOVED], verdicts[PLX_COMPARE_UNKNOWN],
+            verdicts[PLX_COMPARE_AWAY]);
+    if (opts->fail_above < 0)
+        return;
+    if (comparison->judged == 0)
+        fprintf(out, "failed: no row of %s could be judged\n", opts->subject);
+    else
+        fprintf(out, "%s %s became worse by more than %g %%; %zu of its rows were judged\n",
                 comparison->fails ? "failed: rows of" : "passed: no row of", opts->subject,
-                100 * opts->fail_above);
+                100 * opts->fail_above, comparison->judged);
 }
 
 /* --- what may not be compared ---------------------------------------------------------------- */
 
+#define SHOWN_BYTES 160
+
+/* The beginning of a text of a file, which a terminal may be shown. */
+static const char *shown(const char *text, char *buffer)
+{
+    snprintf(buffer, SHOWN_BYTES, "%s", text != NULL ? text : "?");
+    return plx_bench_clean(buffer);
+}
+
 /* Says that a member differs, if it does. */
 static void warn_member(const json_t *a, const json_t *b, const char *member)
 {
+    char before[SHOWN_BYTES];
+    char after[SHOWN_BYTES];
     json_t *left = json_object_get(a, member);
     json_t *right = json_object_get(b, member);
     if (left == NULL || right == NULL || json_equal(left, right))
         return;
-    char *before = json_dumps(left, JSON_ENCODE_ANY | JSON_COMPACT);
-    char *after = json_dumps(right, JSON_ENCODE_ANY | JSON_COMPACT);
-    plx_cli_error(NAME, "warning: %s differs: %.200s and %.200s", member,
-                  before != NULL ? before : "?", after != NULL ? after : "?");
-    free(before);
-    free(after);
+    char *left_text = json_dumps(left, JSON_ENCODE_ANY | JSON_COMPACT);
+    char *right_text = json_dumps(right, JSON_ENCODE_ANY | JSON_COMPACT);
+    plx_cli_error(NAME, "warning: %s differs: %s and %s", member, shown(left_text, before),
+                  shown(right_text, after));
+    free(left_text);
+    free(right_text);
 }
 
 static void warn_settings(const json_t *a, const json_t *b)
 {
+    char name[SHOWN_BYTES];
+    char before[SHOWN_BYTES];
+    char after[SHOWN_BYTES];
     const char *key;
     json_t *setting;
     json_object_foreach((json_t *)(uintptr_t)json_object_get(a, "settings"), key, setting)
     {
         const json_t *other = json_object_get(json_object_get(b, "settings"), key);
-        const char *before = plx_bench_text(setting, "value");
-        const char *after = plx_bench_text(other, "value");
-        if (other != NULL && strcmp(before, after) != 0)
-            plx_cli_error(NAME, "warning: setting %.60s differs: '%.100s' and '%.100s'", key,
-                          before, after);
+        const char *left = plx_bench_text(setting, "value");
+        const char *right = plx_bench_text(other, "value");
+        if (other != NULL && strcmp(left, right) != 0)
+            plx_cli_error(NAME, "warning: setting %s differs: '%s' and '%s'", shown(key, name),
+                          shown(left, before), shown(right, after));
     }
+}
+
+/* The benchmarks of a document in their order, "c2c ring mesh". */
+static const char *benches_of(const json_t *document, char *text)
+{
+    size_t index;
+    const json_t *row;
+    const char *last = "";
+    size_t length = 0;
+    text[0] = '\0';
+    json_array_foreach(json_object_get(document, "results"), index, row)
+    {
+        const char *bench = plx_bench_text(row, "bench");
+        if (strcmp(bench, last) != 0 && length < SHOWN_BYTES)
+            length += (size_t)snprintf(text + length, SHOWN_BYTES - length, "%s%s",
+                                       length != 0 ? " " : "", bench);
+        last = bench;
+    }
+    return text;
+}
+
+static void warn_benches(const json_t *a, const json_t *b)
+{
+    char before[SHOWN_BYTES];
+    char after[SHOWN_BYTES];
+    if (strcmp(benches_of(a, before), benches_of(b, after)) != 0)
+        plx_cli_error(NAME,
+                      "warning: they are of other benchmarks, and what ran before may matter: '%s' "
+                      "and '%s'",
+                      before, after);
 }
 
 static void warn_all(const json_t *a, const json_t *b, const struct plx_compare_opts *opts)
@@ -430,11 +542,24 @@ static void warn_all(const json_t *a, const json_t *b, const struct plx_compare_
     for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
         warn_member(json_object_get(a, "host"), json_object_get(b, "host"), members[i]);
     warn_settings(a, b);
+    warn_member(json_object_get(a, "plan"), json_object_get(b, "plan"), "cpu_a");
+    warn_member(json_object_get(a, "plan"), json_object_get(b, "plan"), "cpu_b");
     warn_member(a, b, "quick");
+    warn_benches(a, b);
     if (json_is_false(json_object_get(a, "complete")))
         plx_cli_error(NAME, "warning: %s was interrupted", opts->name_a);
     if (json_is_false(json_object_get(b, "complete")))
         plx_cli_error(NAME, "warning: %s was interrupted", opts->name_b);
+}
+
+static void warn_gone(const struct comparison *comparison, const struct plx_compare_opts *opts)
+{
+    const struct match *first = comparison->first_gone;
+    if (first != NULL)
+        plx_cli_error(
+            NAME, "warning: %zu rows have figures in %s and none in %s, the first: %s %s, %s",
+            comparison->gone, opts->name_a, opts->name_b, plx_bench_text(first->a, "bench"),
+            plx_bench_text(first->a, "case"), plx_bench_text(first->a, "subject"));
 }
 
 int plx_compare_documents(const json_t *a, const json_t *b, const struct plx_compare_opts *opts,
@@ -442,11 +567,12 @@ int plx_compare_documents(const json_t *a, const json_t *b, const struct plx_com
 {
     struct comparison comparison = {0};
     warn_all(a, b, opts);
-    if (find_matches(&comparison, a, b) != 0) {
+    if (find_matches(&comparison, a, b) != 0 || judge_all(&comparison, opts) != 0) {
         plx_cli_error(NAME, "out of memory");
+        free(comparison.matches);
         return PLX_EXIT_FAILED;
     }
-    judge_all(&comparison, opts);
+    warn_gone(&comparison, opts);
     print_matches(&comparison, opts, out);
     print_unmatched(&comparison, opts->name_a, true, out);
     print_unmatched(&comparison, opts->name_b, false, out);
@@ -469,10 +595,12 @@ bool plx_compare_read_limit(const char *text, double *limit)
 static const char details[] =
     "A difference is significant if chance is no likely cause (Mann and Whitney's test on the\n"
     "medians of slices, 1 %), the intervals of the medians do not overlap, and it is larger than\n"
-    "what either run drifted by meanwhile (2 % at least), also relative to the peers of its "
-    "case.\n\n"
-    "Exit status: 0 compared, 1 rows are worse by more than --fail-above, 2 usage, or a file that\n"
-    "is no result of this schema.";
+    "what runs of the same code differ by: what peers changed by, what either run drifted by\n"
+    "(2 % at least); also when what the core's speed and the peers of its case moved by is taken\n"
+    "off.\n\n"
+    "Exit status: 0 compared, 1 rows are worse by more than --fail-above, or none could be "
+    "judged,\n"
+    "2 usage, or a file that is no result of this schema.";
 
 static const char examples[] = "pollux bench compare before.json after.json\n"
                                "pollux bench compare before.json after.json --fail-above 5%";

@@ -108,7 +108,9 @@ json_t *plx_bench_row_json(const struct plx_bench_row *row)
     for (uint32_t i = 0; i < row->rounds.count; i++)
         json_array_append_new(rounds, figure_json(row->rounds.p50[i]));
     json_object_set_new(object, "round_p50", rounds);
-    json_object_set_new(object, "percentiles", percentiles_json(row));
+    /* Of pairs of cores there may be a hundred thousand, and nobody draws their curves. */
+    if (row->relation == NULL)
+        json_object_set_new(object, "percentiles", percentiles_json(row));
     add_doubts(object, row);
     if (row->relation != NULL)
         json_object_set_new(object, "relation", json_string(row->relation));

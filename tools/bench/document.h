@@ -31,9 +31,15 @@ int plx_bench_write_csv(const json_t *document, FILE *stream) PLX_MUST_CHECK;
 
 /*
  * load.c: reads a document of this schema; a new reference. NULL: it is none, and `diag` says why.
- * What it returns has all members that the schema asks for, of the right kinds.
+ * The rows of what it returns have all figures and names that the schema asks for, of the right
+ * kinds, and names that a terminal may be shown.
  */
 json_t *plx_bench_load(const char *path, struct plx_diag *diag) PLX_MUST_CHECK;
+/* The same of what is in memory; `path` is how errors call it. */
+json_t *plx_bench_load_text(const char *text, size_t bytes, const char *path,
+                            struct plx_diag *diag) PLX_MUST_CHECK;
+/* Puts question marks for what a terminal would take for a command, and returns the text. */
+char *plx_bench_clean(char *text);
 
 /* The member's text, or "". */
 const char *plx_bench_text(const json_t *object, const char *key);

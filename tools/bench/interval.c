@@ -156,36 +156,52 @@ static double normal_probability(uint32_t a_count, uint32_t b_count, double u, d
     return z <= 0 ? 1 : erfc(z / sqrt(2));
 }
 
+/* The sum of t^3 - t over the groups of t equal values of both sets, which are in order. */
+static double ties_of(const double *a, uint32_t a_count, const double *b, uint32_t b_count)
+{
+    double ties = 0;
+    for (uint32_t i = 0, j = 0; i < a_count || j < b_count;) {
+        double least = i < a_count && (j == b_count || a[i] < b[j]) ? a[i] : b[j];
+        double t = 0;
+        for (; i < a_count && a[i] <= least; i++)
+            t++;
+        for (; j < b_count && b[j] <= least; j++)
+            t++;
+        ties += t * t * t - t;
+    }
+    return ties;
+}
+
+/* Pairs in which the value of `a` is less, equal ones by half; both are in order. */
+static double wins_of(const double *a, uint32_t a_count, const double *b, uint32_t b_count)
+{
+    double wins = 0;
+    uint32_t below = 0;
+    uint32_t equal_end = 0;
+    for (uint32_t i = 0; i < a_count; i++) {
+        while (below < b_count && b[below] < a[i])
+            below++;
+        while (equal_end < b_count && b[equal_end] <= a[i])
+            equal_end++;
+        wins += b_count - equal_end + 0.5 * (equal_end - below);
+    }
+    return wins;
+}
+
 double plx_bench_same_probability(const double *a, uint32_t a_count, const double *b,
                                   uint32_t b_count)
 {
     double *left = sorted(a, a_count);
     double *right = sorted(b, b_count);
-    double wins = 0; /* pairs in which that of `a` is less, equal ones by half */
-    double ties = 0;
     double probability = 1;
     if (left != NULL && right != NULL && a_count != 0 && b_count != 0) {
-        uint32_t below = 0;
-        uint32_t equal_end = 0;
-        for (uint32_t i = 0; i < a_count; i++) {
-            while (below < b_count && right[below] < left[i])
-                below++;
-            equal_end = equal_end > below ? equal_end : below;
-            while (equal_end < b_count && right[equal_end] <= left[i])
-                equal_end++;
-            wins += b_count - equal_end + 0.5 * (equal_end - below);
-            /* Of equal values of `a` the last one counts those of both sets. */
-            uint32_t alike = i + 1;
-            while (alike > 0 && left[alike - 1] >= left[i])
-                alike--;
-            double t = (double)(i + 1 - alike) + (equal_end - below);
-            if (i + 1 == a_count || left[i + 1] > left[i])
-                ties += t * t * t - t;
-        }
+        double wins = wins_of(left, a_count, right, b_count);
         double u = fmin(wins, (double)a_count * b_count - wins);
-        probability = a_count <= EXACT_MAX && b_count <= EXACT_MAX
-                          ? exact_probability(a_count, b_count, u)
-                          : normal_probability(a_count, b_count, u, ties);
+        /* Half a pair is an equal one: as exact ways know none, it speaks for chance. */
+        probability =
+            a_count <= EXACT_MAX && b_count <= EXACT_MAX
+                ? exact_probability(a_count, b_count, ceil(u))
+                : normal_probability(a_count, b_count, u, ties_of(left, a_count, right, b_count));
     }
     free(left);
     free(right);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -11,6 +12,10 @@
 
 /* A run of everything on hundreds of cores stays below this. */
 #define FILE_BYTES_MAX (UINT64_C(256) << 20)
+/* Names are shorter: of ours, and of those that --with takes. */
+#define TEXT_BYTES_MAX 100u
+/* Slices of one subject: it would take a day to run so many. */
+#define ROUNDS_MAX 1000000u
 
 const char *plx_bench_text(const json_t *object, const char *key)
 {
@@ -24,6 +29,46 @@ double plx_bench_number(const json_t *object, const char *key)
     return json_is_number(value) ? json_number_value(value) : (double)NAN;
 }
 
+/* How many bytes at `text` a terminal would obey: 0, 1, or 2 of a C1 control in UTF-8. */
+static size_t control_bytes(const char *text)
+{
+    unsigned char first = (unsigned char)text[0];
+    unsigned char second = first != '\0' ? (unsigned char)text[1] : 0;
+    if (first == 0xc2 && second >= 0x80 && second <= 0x9f)
+        return 2;
+    return (first != '\0' && first < 0x20) || first == 0x7f;
+}
+
+char *plx_bench_clean(char *text)
+{
+    for (char *at = text; *at != '\0'; at++)
+        memset(at, '?', control_bytes(at));
+    return text;
+}
+
+/* A name of a line's part, which is shown as it is. */
+static bool is_name(const char *text)
+{
+    size_t length = strlen(text);
+    for (size_t i = 0; i < length && length <= TEXT_BYTES_MAX; i++) {
+        if (control_bytes(text + i) != 0)
+            return false;
+    }
+    return length != 0 && length <= TEXT_BYTES_MAX;
+}
+
+static bool is_numbers(const json_t *array)
+{
+    size_t index;
+    const json_t *value;
+    json_array_foreach(array, index, value)
+    {
+        if (!json_is_number(value))
+            return false;
+    }
+    return json_array_size(array) <= ROUNDS_MAX;
+}
+
 /* What `row` lacks of a row, as a word; NULL: nothing. */
 static const char *lacks(const json_t *row)
 {
@@ -32,7 +77,7 @@ static const char *lacks(const json_t *row)
                                           "p999",  "p9999",  "max",    "mean",    "cpu_a",
                                           "cpu_b", "node_a", "node_b", "mem_node"};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-        if (plx_bench_text(row, texts[i])[0] == '\0')
+        if (!is_name(plx_bench_text(row, texts[i])))
             return texts[i];
     }
     const char *better = plx_bench_text(row, "better");
@@ -43,14 +88,7 @@ static const char *lacks(const json_t *row)
         if (!json_is_number(value) && !json_is_null(value))
             return numbers[i];
     }
-    size_t index;
-    const json_t *value;
-    json_array_foreach(json_object_get(row, "round_p50"), index, value)
-    {
-        if (!json_is_number(value))
-            return "round_p50";
-    }
-    return NULL;
+    return is_numbers(json_object_get(row, "round_p50")) ? NULL : "round_p50";
 }
 
 static int check(const json_t *document, const char *path, struct plx_diag *diag)
@@ -79,40 +117,34 @@ static int check(const json_t *document, const char *path, struct plx_diag *diag
     return 0;
 }
 
-/* Opens a file that is one, and not too large. Returns its descriptor, or a negative errno. */
-static int open_file(const char *path, struct plx_diag *diag)
+/* Opens a file that is one, and not too large. NULL: `diag` says why not. */
+static FILE *open_file(const char *path, struct plx_diag *diag)
 {
     struct stat facts;
+    FILE *file = NULL;
     /* A pipe without a writer is told to be no file rather than waited for. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &facts) != 0) {
-        int code = -errno;
-        if (fd >= 0)
-            close(fd);
-        return plx_diag_set(diag, code, path, "%s", strerror(-code));
-    }
-    int rc = 0;
-    if (!S_ISREG(facts.st_mode))
-        rc = plx_diag_set(diag, -EINVAL, path, "it is no file");
+    if (fd < 0 || fstat(fd, &facts) != 0)
+        plx_diag_set(diag, -errno, path, "%s", strerror(errno));
+    else if (!S_ISREG(facts.st_mode))
+        plx_diag_set(diag, -EINVAL, path, "it is no file");
     else if ((uint64_t)facts.st_size > FILE_BYTES_MAX)
-        rc = plx_diag_set(diag, -EFBIG, path, "it has more than %d MiB, which no results have",
-                          (int)(FILE_BYTES_MAX >> 20));
-    if (rc == 0)
-        return fd;
-    close(fd);
-    return rc;
+        plx_diag_set(diag, -EFBIG, path, "it has more than %d MiB, which no results have",
+                     (int)(FILE_BYTES_MAX >> 20));
+    else if ((file = fdopen(fd, "r")) == NULL)
+        plx_diag_set(diag, -errno, path, "%s", strerror(errno));
+    if (file == NULL && fd >= 0)
+        close(fd);
+    return file;
 }
 
-json_t *plx_bench_load(const char *path, struct plx_diag *diag)
+/* Keeps a document that is one of ours. */
+static json_t *accepted(json_t *document, json_error_t *error, const char *path,
+                        struct plx_diag *diag)
 {
-    json_error_t error;
-    int fd = open_file(path, diag);
-    if (fd < 0)
-        return NULL;
-    json_t *document = json_loadfd(fd, JSON_REJECT_DUPLICATES, &error);
-    close(fd);
     if (document == NULL) {
-        plx_diag_set(diag, -EINVAL, path, "it is no JSON: line %d: %s", error.line, error.text);
+        plx_diag_set(diag, -EINVAL, path, "it is no JSON: line %d: %s", error->line,
+                     plx_bench_clean(error->text));
         return NULL;
     }
     if (check(document, path, diag) != 0) {
@@ -120,4 +152,22 @@ json_t *plx_bench_load(const char *path, struct plx_diag *diag)
         return NULL;
     }
     return document;
+}
+
+json_t *plx_bench_load(const char *path, struct plx_diag *diag)
+{
+    json_error_t error;
+    FILE *file = open_file(path, diag);
+    if (file == NULL)
+        return NULL;
+    /* Of a descriptor jansson would read byte by byte, each by a call of its own. */
+    json_t *document = json_loadf(file, JSON_REJECT_DUPLICATES, &error);
+    fclose(file);
+    return accepted(document, &error, path, diag);
+}
+
+json_t *plx_bench_load_text(const char *text, size_t bytes, const char *path, struct plx_diag *diag)
+{
+    json_error_t error;
+    return accepted(json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &error), &error, path, diag);
 }
