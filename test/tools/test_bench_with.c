@@ -125,6 +125,73 @@ static void program_may_print_several_subjects(void **state)
     json_decref(root);
 }
 
+/* Runs it with two programs and reads the results. */
+static json_t *measure_two(const char *first, const char *second)
+{
+    const char *const words[] = {"pollux", "bench",    "uring",  "--quick", "--only",
+                                 "cancel", "--rounds", "3",      "--json",  out_path,
+                                 "--with", first,      "--with", second,    NULL};
+    plx_run_begin(&run, words, NULL);
+    plx_run_end(&run);
+    json_t *root = json_load_file(out_path, 0, NULL);
+    if (root == NULL)
+        fail_msg("%s%s", run.out, run.err);
+    return root;
+}
+
+static void several_programs_take_part(void **state)
+{
+    (void)state;
+    json_t *root = measure_two("echo '{\"subject\":\"mine\",\"p50\":7}'; true",
+                               "echo '{\"subject\":\"yours\",\"p50\":9}'; true");
+    plx_run_expect(&run, run.status, "  mine ", NULL);
+    assert_non_null(find_row(root, "cancel", "mine"));
+    assert_non_null(find_row(root, "cancel", "yours"));
+    json_decref(root);
+    /* One that fails does not take the other along. */
+    root = measure_two("false", "echo '{\"subject\":\"yours\",\"p50\":9}'; true");
+    plx_run_expect(&run, 1, NULL, "ended with status 1");
+    assert_non_null(find_row(root, "cancel", "yours"));
+    json_decref(root);
+    root = measure_two("echo '{\"subject\":\"mine\",\"p50\":7}'; true", "exit 77; true");
+    plx_run_expect(&run, 1, NULL, "'exit 77; true' took part in no case");
+    json_decref(root);
+    const char *const empty[] = {"pollux", "bench", "uring", "--with", "true", "--with", " ", NULL};
+    plx_run_begin(&run, empty, NULL);
+    plx_run_end(&run);
+    plx_run_expect(&run, 2, NULL, "--with: the command is empty");
+}
+
+static size_t count_rows(const json_t *root, const char *name, const char *subject)
+{
+    size_t index;
+    const json_t *row;
+    size_t count = 0;
+    json_array_foreach(json_object_get(root, "results"), index, row)
+    {
+        bool same = strcmp(json_string_value(json_object_get(row, "case")), name) == 0 &&
+                    strcmp(json_string_value(json_object_get(row, "subject")), subject) == 0;
+        count += same;
+    }
+    return count;
+}
+
+static void subject_of_another_is_refused(void **state)
+{
+    (void)state;
+    json_t *root = measure("test \"$2\" = publish_1 || exit 77; "
+                           "echo '{\"subject\":\"liburing\",\"p50\":7}'; true",
+                           "2");
+    plx_run_expect(&run, 1, NULL, "in uring publish_1 there is another subject 'liburing'");
+    assert_int_equal(count_rows(root, "publish_1", "liburing"), 1);
+    json_decref(root);
+    root = measure_two("echo '{\"subject\":\"mine\",\"p50\":7}'; true",
+                       "echo '{\"subject\":\"mine\",\"p50\":9}'; true");
+    plx_run_expect(&run, 1, NULL, "in uring cancel there is another subject 'mine'");
+    assert_int_equal(count_rows(root, "cancel", "mine"), 1);
+    json_decref(root);
+}
+
 static void example_of_the_manual_takes_part(void **state)
 {
     (void)state;
@@ -271,6 +338,8 @@ int main(void)
         cmocka_unit_test(rows_of_a_program_are_merged),
         cmocka_unit_test(program_is_told_what_and_where),
         cmocka_unit_test(program_may_print_several_subjects),
+        cmocka_unit_test(several_programs_take_part),
+        cmocka_unit_test(subject_of_another_is_refused),
         cmocka_unit_test(example_of_the_manual_takes_part),
         cmocka_unit_test(program_that_misbehaves_is_told_of_once_and_left),
         cmocka_unit_test(program_that_does_not_end_is_killed_with_all_it_started),

@@ -483,8 +483,8 @@ static int measure_and_write(struct plx_bench_request *request, int word_count, 
         status = plx_bench_outputs_open(&request->outputs);
     bool taken = !request->list && plx_bench_outputs_take_stdout(&request->outputs);
     bench->tables = taken ? stderr : stdout;
-    if (status < 0 && request->with != NULL && !request->list)
-        status = plx_bench_with_init(bench, request->with);
+    if (status < 0 && request->with.count != 0 && !request->list)
+        status = plx_bench_with_init(bench, &request->with);
     if (status < 0) {
         plx_bench_stop_init();
         status = run(bench, request);

@@ -354,7 +354,7 @@ static int add_rows(struct plx_bench *bench, const struct plx_bench_case *what,
         if (add_row(bench, what, &tracks[i], facts, also) != 0)
             return -ENOMEM;
     }
-    int rc = also ? 0 : plx_bench_with_rows(bench, what, facts->group);
+    int rc = also ? 0 : plx_bench_with_rows(bench, what, tracks, count, facts->group);
     if (rc != 0)
         return rc;
     gather(bench, first);

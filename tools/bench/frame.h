@@ -154,7 +154,7 @@ struct plx_bench {
     struct plx_bench_pair pair;
     struct plx_bench_line *guard_line;
     struct plx_histogram *guard_samples;
-    struct plx_bench_with *with;         /* a program that takes part, by --with; NULL: none */
+    struct plx_bench_with *with;         /* programs that take part, by --with; NULL: none */
     json_t *command;                     /* the words of the command line */
     time_t start_time;
     uint64_t start_ticks;
@@ -271,7 +271,7 @@ bool plx_bench_stopping(void);
 int plx_bench_stop_number(void); /* the signal; 0: none */
 /* What a second signal calls, in the handler, before it ends the process; NULL: nothing. */
 void plx_bench_stop_last(void (*last)(void));
-/* The process that a signal ends, too; 0: none. */
+/* The process that a signal ends, too, or, as -pid, the group that it leads; 0: none. */
 void plx_bench_stop_child(int pid);
 
 /* jitter.c: its threshold and longest gaps, a new reference; NULL: it was not measured. */

@@ -147,8 +147,9 @@ static const struct plx_cli_option options[] = {
      .max = 1000},
     {.name = "with",
      .value = "COMMAND",
-     .help = "a program that takes part as a peer, run once a round; pollux-bench(1) says how",
-     .kind = PLX_CLI_TEXT,
+     .help = "a program that takes part as a peer, run once a round; pollux-bench(1) says how; may "
+             "be given several times",
+     .kind = PLX_CLI_TEXTS,
      .into = &request.with},
     {.name = "seed",
      .value = "N",

@@ -14,7 +14,7 @@ struct plx_bench_request {
     bool list;
     bool smt;
     struct plx_bench_outputs outputs;
-    const char *with;
+    struct plx_cli_texts with;
     uint64_t rounds;
     uint64_t seed;
     uint64_t repeat;

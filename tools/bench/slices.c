@@ -363,18 +363,16 @@ static int run_round(struct plx_bench *bench, const struct plx_bench_case *what,
     struct plx_bench_track *shuffled[TRACKS_MAX];
     memcpy(shuffled, order, count * sizeof(*order));
     shuffle(bench, shuffled, count);
-    bool one_pair = plx_bench_with_fits(order, count);
-    uint32_t turn = bench->with != NULL ? (uint32_t)(plx_bench_random(&bench->random) % count) : 0;
+    plx_bench_with_begin(bench, what, order, count);
     for (uint32_t i = 0; i < count && !plx_bench_stopping(); i++) {
-        if (one_pair && i == turn)
-            plx_bench_with_round(bench, what, us, order[0]);
+        plx_bench_with_turn(bench, us, i);
         if (shuffled[i]->rc == 0 && shuffled[i]->subject->missing == NULL)
             guarded_slice(bench, what, shuffled[i], us);
     }
     /* USER_HZ is 100 everywhere that Pollux runs: 10 ms a tick. */
     uint64_t stolen_ns = (stolen(bench, what, order, count) - steal) * 10000000u;
     bool spoiled = stolen_ns * STEAL_PART > plx_bench_monotonic_ns() - start_ns;
-    plx_bench_with_keep(bench, spoiled && !what->noise);
+    plx_bench_with_keep(bench, tracks[0].round_count, spoiled && !what->noise);
     return keep_round(bench, tracks, count, spoiled && !what->noise);
 }
 

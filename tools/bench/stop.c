@@ -24,15 +24,15 @@ static void on_signal(int number)
 {
     int saved = errno;
     int pid = (int)child;
-    if (pid > 0)
+    if (pid != 0)
         kill(pid, first == 0 ? SIGTERM : SIGKILL);
     if (first == 0) {
         first = number;
         errno = saved;
         return;
     }
-    if (pid > 0)
-        waitpid(pid, NULL, 0);
+    if (pid != 0)
+        waitpid(pid > 0 ? pid : -pid, NULL, 0);
     if (at_last != NULL)
         at_last();
     signal(number, SIG_DFL);
@@ -75,6 +75,6 @@ void plx_bench_stop_child(int pid)
 {
     child = pid;
     /* A signal that came in between found none to end. */
-    if (pid > 0 && first != 0)
+    if (pid != 0 && first != 0)
         kill(pid, SIGTERM);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A program of somebody else's that takes part as a peer: its rows of all rounds, made into one. */
+/* Programs of somebody else's that take part as peers: the rows of all rounds, made into one. */
 #include "tools/bench/with.h"
 
 #include <errno.h>
@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/bench/document.h"
 #include "tools/bench/with_run.h"
 #include "tools/cli.h"
 
@@ -19,10 +20,24 @@
 struct printed {
     char subject[SUBJECT_BYTES];
     double n, min, p50, p90, p99, p999, p9999, max, mean; /* NAN: not told */
+    uint32_t pass;                                        /* when: pass, */
+    uint32_t round;                                       /* and round of it */
 };
 
-/* What it printed of one subject in one case. */
+/* A program. */
+struct peer {
+    const char *command;
+    struct printed pending[SUBJECTS_MAX]; /* of this round */
+    uint32_t pending_count;
+    uint32_t turn; /* in this round: before which of our subjects */
+    bool knows;    /* the case that was last begun */
+    bool off;      /* it failed */
+    bool took_part;
+};
+
+/* What a program printed of one subject in one case. */
 struct series {
+    const struct peer *peer;
     const char *bench;
     const char *case_name;
     char subject[SUBJECT_BYTES];
@@ -30,39 +45,41 @@ struct series {
     uint32_t count;
     uint32_t room;
     uint32_t run; /* rounds, of which some are spoiled */
-    int64_t row;  /* its place among the rows; -1: none yet */
     int cpu_a;    /* where */
     int cpu_b;
 };
 
 struct plx_bench_with {
-    const char *command;
+    struct peer peers[PLX_CLI_TEXTS_MAX];
+    uint32_t peer_count;
     struct series **series; /* each stays where it is: rows point into it */
     uint32_t count;
     uint32_t room;
-    struct printed pending[SUBJECTS_MAX]; /* of this round */
-    uint32_t pending_count;
-    /* The case that it was last asked for, and where. */
+    /* The round that goes on: its case, whose names are taken, and where it is. */
+    const struct plx_bench_case *what;
+    struct plx_bench_track *const *tracks;
+    uint32_t track_count;
+    bool one_place;
+    /* The case that the programs were last asked for. */
     const char *bench;
     const char *case_name;
-    int cpu_a;
-    int cpu_b;
-    bool knows; /* that case */
-    bool off;   /* it failed */
-    bool took_part;
     char out[PLX_WITH_BYTES];
 };
 
-int plx_bench_with_init(struct plx_bench *bench, const char *command)
+int plx_bench_with_init(struct plx_bench *bench, const struct plx_cli_texts *commands)
 {
-    if (command[strspn(command, " \t")] == '\0')
-        return plx_cli_usage_error(NAME, "--with: the command is empty");
+    for (uint32_t i = 0; i < commands->count; i++) {
+        if (commands->texts[i][strspn(commands->texts[i], " \t")] == '\0')
+            return plx_cli_usage_error(NAME, "--with: the command is empty");
+    }
     bench->with = calloc(1, sizeof(*bench->with));
     if (bench->with == NULL) {
         plx_cli_error(NAME, "out of memory");
         return PLX_EXIT_FAILED;
     }
-    bench->with->command = command;
+    for (uint32_t i = 0; i < commands->count; i++)
+        bench->with->peers[i].command = commands->texts[i];
+    bench->with->peer_count = commands->count;
     return -1;
 }
 
@@ -70,10 +87,13 @@ void plx_bench_with_end(struct plx_bench *bench)
 {
     struct plx_diag diag;
     const struct plx_bench_with *with = bench->with;
-    if (with == NULL || with->off || with->took_part || plx_bench_stopping())
-        return;
-    plx_diag_set(&diag, -ENOENT, "--with", "'%.60s' took part in no case", with->command);
-    plx_bench_failed(bench, "peer", &diag);
+    for (uint32_t i = 0; with != NULL && i < with->peer_count && !plx_bench_stopping(); i++) {
+        const struct peer *peer = &with->peers[i];
+        if (peer->off || peer->took_part)
+            continue;
+        plx_diag_set(&diag, -ENOENT, "--with", "'%.60s' took part in no case", peer->command);
+        plx_bench_failed(bench, "peer", &diag);
+    }
 }
 
 void plx_bench_with_fini(struct plx_bench *bench)
@@ -89,20 +109,11 @@ void plx_bench_with_fini(struct plx_bench *bench)
     bench->with = NULL;
 }
 
-bool plx_bench_with_fits(struct plx_bench_track *const *tracks, uint32_t count)
-{
-    for (uint32_t i = 1; i < count; i++) {
-        if (tracks[i]->cpu_a != tracks[0]->cpu_a || tracks[i]->cpu_b != tracks[0]->cpu_b)
-            return false;
-    }
-    return true;
-}
-
 /* --- reading what it printed ----------------------------------------------------------------- */
 
-static int complain(const struct plx_bench_with *with, struct plx_diag *diag, const char *what)
+static int complain(const struct peer *peer, struct plx_diag *diag, const char *what)
 {
-    return plx_diag_set(diag, -EPROTO, "--with", "a row of '%.40s': %s", with->command, what);
+    return plx_diag_set(diag, -EPROTO, "--with", "a row of '%.40s': %s", peer->command, what);
 }
 
 /* A name that no table, file or plot stumbles on, and that is not ours. */
@@ -127,8 +138,8 @@ static const char *unit_of(const struct plx_bench_case *what)
     return plx_bench_unit_text(&row);
 }
 
-static int take_figures(const struct plx_bench_with *with, const json_t *row,
-                        struct printed *printed, struct plx_diag *diag)
+static int take_figures(const struct peer *peer, const json_t *row, struct printed *printed,
+                        struct plx_diag *diag)
 {
     const struct {
         const char *key;
@@ -140,52 +151,109 @@ static int take_figures(const struct plx_bench_with *with, const json_t *row,
         const json_t *value = json_object_get(row, figures[i].key);
         double number = json_is_number(value) ? json_number_value(value) : (double)NAN;
         if (value != NULL && !json_is_null(value) && !(number >= 0 && number < 1e15))
-            return complain(with, diag, "a figure is no number from 0 to 10^15");
+            return complain(peer, diag, "a figure is no number from 0 to 10^15");
         *figures[i].into = number;
     }
     if (!(printed->p50 > 0))
-        return complain(with, diag, "it needs \"p50\", above 0");
+        return complain(peer, diag, "it needs \"p50\", above 0");
     return 0;
 }
 
-static int take_row(struct plx_bench_with *with, const struct plx_bench_case *what,
-                    const json_t *row, struct plx_diag *diag)
+static bool is_of_case(const struct series *series, const char *bench, const char *case_name)
 {
+    return strcmp(series->bench, bench) == 0 && strcmp(series->case_name, case_name) == 0;
+}
+
+/* The row of this case that has the subject and is not of the program; NULL: there is none. */
+static const struct plx_bench_row *row_of(const struct plx_bench *bench, const struct peer *peer,
+                                          const char *subject)
+{
+    const struct plx_bench_with *with = bench->with;
+    const char *own = NULL;
+    for (uint32_t i = 0; i < with->count; i++) {
+        const struct series *series = with->series[i];
+        if (series->peer == peer && is_of_case(series, with->bench, with->case_name) &&
+            strcmp(series->subject, subject) == 0)
+            own = series->subject;
+    }
+    for (uint32_t i = 0; i < bench->row_count; i++) {
+        const struct plx_bench_row *row = &bench->rows[i];
+        if (row->subject != own && strcmp(row->subject, subject) == 0 &&
+            strcmp(row->case_name, with->case_name) == 0 && strcmp(row->bench, with->bench) == 0)
+            return row;
+    }
+    return NULL;
+}
+
+/* Whether one of our subjects in this case, or another program's, has the name. */
+static bool is_taken(const struct plx_bench *bench, const struct peer *peer, const char *subject)
+{
+    const struct plx_bench_with *with = bench->with;
+    for (uint32_t i = 0; i < with->track_count; i++) {
+        if (strcmp(with->tracks[i]->subject->name, subject) == 0)
+            return true;
+    }
+    for (uint32_t i = 0; i < with->count; i++) {
+        const struct series *series = with->series[i];
+        if (series->peer != peer && is_of_case(series, with->bench, with->case_name) &&
+            strcmp(series->subject, subject) == 0)
+            return true;
+    }
+    if (row_of(bench, peer, subject) != NULL)
+        return true;
+    /* Of this round. */
+    for (uint32_t i = 0; i < with->peer_count; i++) {
+        for (uint32_t j = 0; j < with->peers[i].pending_count; j++) {
+            if (&with->peers[i] != peer && strcmp(with->peers[i].pending[j].subject, subject) == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+static int take_row(const struct plx_bench *bench, struct peer *peer, const json_t *row,
+                    struct plx_diag *diag)
+{
+    const struct plx_bench_with *with = bench->with;
     const char *subject = json_string_value(json_object_get(row, "subject"));
     if (!json_is_object(row) || subject == NULL || !is_subject(subject))
-        return complain(with, diag,
+        return complain(peer, diag,
                         "it needs \"subject\": a name of letters, digits and ._-+/: that does not "
                         "begin with pollux");
-    if (!agrees(row, "bench", what->bench) || !agrees(row, "case", what->name) ||
-        !agrees(row, "unit", unit_of(what)))
-        return complain(with, diag, "its bench, case or unit is not the one that was asked for");
-    for (uint32_t i = 0; i < with->pending_count; i++) {
-        if (strcmp(with->pending[i].subject, subject) == 0)
-            return complain(with, diag, "two are of one subject");
+    if (!agrees(row, "bench", with->what->bench) || !agrees(row, "case", with->what->name) ||
+        !agrees(row, "unit", unit_of(with->what)))
+        return complain(peer, diag, "its bench, case or unit is not the one that was asked for");
+    if (is_taken(bench, peer, subject))
+        return plx_diag_set(diag, -EEXIST, "--with",
+                            "a row of '%.40s': in %s %s there is another subject '%s'",
+                            peer->command, with->bench, with->case_name, subject);
+    for (uint32_t i = 0; i < peer->pending_count; i++) {
+        if (strcmp(peer->pending[i].subject, subject) == 0)
+            return complain(peer, diag, "two are of one subject");
     }
-    if (with->pending_count == SUBJECTS_MAX)
-        return complain(with, diag, "there are more than 8 subjects");
-    struct printed *printed = &with->pending[with->pending_count++];
+    if (peer->pending_count == SUBJECTS_MAX)
+        return complain(peer, diag, "there are more than 8 subjects");
+    struct printed *printed = &peer->pending[peer->pending_count++];
     snprintf(printed->subject, sizeof(printed->subject), "%s", subject);
-    return take_figures(with, row, printed, diag);
+    return take_figures(peer, row, printed, diag);
 }
 
 /* The rows follow each other, with blanks and line ends in between. */
-static int take_rows(struct plx_bench_with *with, const struct plx_bench_case *what,
-                     struct plx_diag *diag)
+static int take_rows(const struct plx_bench *bench, struct peer *peer, struct plx_diag *diag)
 {
+    const struct plx_bench_with *with = bench->with;
     const char *at = with->out + strspn(with->out, " \t\r\n");
     if (*at == '\0')
         return plx_diag_set(diag, -EPROTO, "--with",
                             "'%.60s' printed no row (status 77 says that a case is unknown)",
-                            with->command);
+                            peer->command);
     while (*at != '\0') {
         json_error_t error;
         json_t *row = json_loadb(at, strlen(at), JSON_DISABLE_EOF_CHECK, &error);
         if (row == NULL)
             return plx_diag_set(diag, -EPROTO, "--with", "what '%.40s' printed is no JSON: %.80s",
-                                with->command, error.text);
-        int rc = take_row(with, what, row, diag);
+                                peer->command, plx_bench_clean(error.text));
+        int rc = take_row(bench, peer, row, diag);
         json_decref(row);
         if (rc != 0)
             return rc;
@@ -197,56 +265,84 @@ static int take_rows(struct plx_bench_with *with, const struct plx_bench_case *w
 
 /* --- a round --------------------------------------------------------------------------------- */
 
-static void ask(struct plx_bench *bench, const struct plx_bench_case *what, uint32_t us)
+/* Subjects on different cores leave none to say where a program is to run. */
+static bool are_in_one_place(struct plx_bench_track *const *tracks, uint32_t count)
+{
+    for (uint32_t i = 1; i < count; i++) {
+        if (tracks[i]->cpu_a != tracks[0]->cpu_a || tracks[i]->cpu_b != tracks[0]->cpu_b)
+            return false;
+    }
+    return true;
+}
+
+void plx_bench_with_begin(struct plx_bench *bench, const struct plx_bench_case *what,
+                          struct plx_bench_track *const *tracks, uint32_t count)
 {
     struct plx_bench_with *with = bench->with;
-    int cpu_b = with->cpu_b;
+    if (with == NULL)
+        return;
+    bool anew = with->bench == NULL || strcmp(with->bench, what->bench) != 0 ||
+                strcmp(with->case_name, what->name) != 0;
+    with->what = what;
+    with->tracks = tracks;
+    with->track_count = count;
+    /* Batches of a case are of several places. */
+    with->one_place = what->parts <= 1 && are_in_one_place(tracks, count);
+    with->bench = what->bench;
+    with->case_name = what->name;
+    for (uint32_t i = 0; i < with->peer_count; i++) {
+        struct peer *peer = &with->peers[i];
+        peer->turn = (uint32_t)(plx_bench_random(&bench->random) % count);
+        peer->pending_count = 0;
+        peer->knows = peer->knows || anew;
+    }
+}
+
+static void ask(struct plx_bench *bench, struct peer *peer, uint32_t us)
+{
+    struct plx_bench_with *with = bench->with;
+    const struct plx_bench_case *what = with->what;
+    int cpu_a = with->tracks[0]->cpu_a;
+    int cpu_b = what->two_cores ? with->tracks[0]->cpu_b : -1;
     unsigned ms = us >= 1000 ? us / 1000 : 1;
     char numbers[3][16] = {"", "", "-"};
     snprintf(numbers[0], sizeof(numbers[0]), "%u", ms);
-    snprintf(numbers[1], sizeof(numbers[1]), "%d", with->cpu_a);
+    snprintf(numbers[1], sizeof(numbers[1]), "%d", cpu_a);
     if (cpu_b >= 0)
         snprintf(numbers[2], sizeof(numbers[2]), "%d", cpu_b);
     const char *const arguments[] = {what->bench, what->name, unit_of(what), numbers[0],
                                      numbers[1],  numbers[2], NULL};
     struct plx_diag diag;
-    int rc = plx_bench_with_run(with->command, arguments, ms, with->cpu_a, cpu_b, with->out, &diag);
-    with->knows = rc != PLX_WITH_UNKNOWN;
+    int rc = plx_bench_with_run(peer->command, arguments, ms, cpu_a, cpu_b, with->out, &diag);
+    peer->knows = rc != PLX_WITH_UNKNOWN;
     if (rc == 0)
-        rc = take_rows(with, what, &diag);
+        rc = take_rows(bench, peer, &diag);
     if (rc >= 0)
         return;
-    with->pending_count = 0;
-    with->off = true;
+    peer->pending_count = 0;
+    peer->off = true;
     if (!plx_bench_stopping())
         plx_bench_failed(bench, "peer", &diag);
 }
 
-void plx_bench_with_round(struct plx_bench *bench, const struct plx_bench_case *what, uint32_t us,
-                          const struct plx_bench_track *like)
+void plx_bench_with_turn(struct plx_bench *bench, uint32_t us, uint32_t i)
 {
     struct plx_bench_with *with = bench->with;
-    if (with == NULL || with->off)
-        return;
-    if (with->bench == NULL || strcmp(with->bench, what->bench) != 0 ||
-        strcmp(with->case_name, what->name) != 0)
-        with->knows = true;
-    with->bench = what->bench;
-    with->case_name = what->name;
-    with->cpu_a = like->cpu_a;
-    with->cpu_b = what->two_cores ? like->cpu_b : -1;
-    with->pending_count = 0;
-    if (with->knows)
-        ask(bench, what, us);
+    for (uint32_t j = 0; with != NULL && j < with->peer_count; j++) {
+        struct peer *peer = &with->peers[j];
+        if (with->one_place && peer->turn == i && peer->knows && !peer->off &&
+            !plx_bench_stopping())
+            ask(bench, peer, us);
+    }
 }
 
-/* The series of a subject in the case that was asked for; NULL: no memory. */
-static struct series *find_or_add(struct plx_bench_with *with, const char *subject)
+/* The series of a program's subject in the case that was asked for; NULL: no memory. */
+static struct series *find_or_add(struct plx_bench_with *with, const struct peer *peer,
+                                  const char *subject)
 {
     for (uint32_t i = 0; i < with->count; i++) {
         struct series *series = with->series[i];
-        if (strcmp(series->bench, with->bench) == 0 &&
-            strcmp(series->case_name, with->case_name) == 0 &&
+        if (is_of_case(series, with->bench, with->case_name) &&
             strcmp(series->subject, subject) == 0)
             return series;
     }
@@ -261,10 +357,10 @@ static struct series *find_or_add(struct plx_bench_with *with, const char *subje
     struct series *series = calloc(1, sizeof(*series));
     if (series == NULL)
         return NULL;
+    series->peer = peer;
     series->bench = with->bench;
     series->case_name = with->case_name;
     snprintf(series->subject, sizeof(series->subject), "%s", subject);
-    series->row = -1;
     with->series[with->count++] = series;
     return series;
 }
@@ -283,25 +379,37 @@ static bool append(struct series *series, const struct printed *printed)
     return true;
 }
 
-void plx_bench_with_keep(struct plx_bench *bench, bool spoiled)
+static bool keep(struct plx_bench_with *with, const struct peer *peer,
+                 const struct printed *printed, bool spoiled)
+{
+    struct series *series = find_or_add(with, peer, printed->subject);
+    if (series == NULL || (!spoiled && !append(series, printed)))
+        return false;
+    series->run++;
+    series->cpu_a = with->tracks[0]->cpu_a;
+    series->cpu_b = with->what->two_cores ? with->tracks[0]->cpu_b : -1;
+    return true;
+}
+
+void plx_bench_with_keep(struct plx_bench *bench, uint32_t n, bool spoiled)
 {
     struct plx_bench_with *with = bench->with;
-    for (uint32_t i = 0; with != NULL && i < with->pending_count; i++) {
-        struct series *series = find_or_add(with, with->pending[i].subject);
-        struct plx_diag diag;
-        if (series == NULL || (!spoiled && !append(series, &with->pending[i]))) {
+    struct plx_diag diag;
+    for (uint32_t i = 0; with != NULL && i < with->peer_count; i++) {
+        struct peer *peer = &with->peers[i];
+        for (uint32_t j = 0; j < peer->pending_count; j++) {
+            peer->pending[j].pass = bench->pass;
+            peer->pending[j].round = n;
+            peer->off = !keep(with, peer, &peer->pending[j], spoiled);
+            peer->took_part = true;
+            if (!peer->off)
+                continue;
             plx_diag_set(&diag, -ENOMEM, "--with", "out of memory");
             plx_bench_failed(bench, "peer", &diag);
-            with->off = true;
             break;
         }
-        series->run++;
-        series->cpu_a = with->cpu_a;
-        series->cpu_b = with->cpu_b;
-        with->took_part = true;
+        peer->pending_count = 0;
     }
-    if (with != NULL)
-        with->pending_count = 0;
 }
 
 /* --- rows ------------------------------------------------------------------------------------ */
@@ -356,15 +464,62 @@ static int fill(struct plx_bench_row *row, const struct series *series)
     return 0;
 }
 
-static int set_row(struct plx_bench *bench, const struct plx_bench_case *what,
-                   struct series *series, uint32_t group)
+/* The medians of this pass, beside those of our subjects in the same rounds. */
+static int pair_rounds(struct plx_bench_row *row, const struct series *series, uint32_t pass,
+                       uint32_t rounds)
 {
-    struct plx_bench_row *row = series->row < 0 ? plx_bench_row_add(bench) : NULL;
-    if (series->row < 0 && row == NULL)
+    uint32_t count = row->paired_count + rounds;
+    double *paired = realloc(row->paired, (count != 0 ? count : 1) * sizeof(*paired));
+    if (paired == NULL)
         return -ENOMEM;
-    if (series->row < 0)
-        series->row = (int64_t)bench->row_count - 1;
-    row = &bench->rows[series->row];
+    row->paired = paired;
+    for (uint32_t i = row->paired_count; i < count; i++)
+        paired[i] = NAN;
+    for (uint32_t i = 0; i < series->count; i++) {
+        const struct printed *round = &series->rounds[i];
+        if (round->pass == pass && round->round < rounds)
+            paired[row->paired_count + round->round] = round->p50;
+    }
+    row->paired_count = count;
+    return 0;
+}
+
+/* Its row, which may have moved; a new one if there is none. NULL: no memory. */
+static struct plx_bench_row *find_or_add_row(struct plx_bench *bench, const struct series *series)
+{
+    for (uint32_t i = 0; i < bench->row_count; i++) {
+        if (bench->rows[i].subject == series->subject)
+            return &bench->rows[i];
+    }
+    return plx_bench_row_add(bench);
+}
+
+static int node_of(const struct plx_bench *bench, int cpu)
+{
+    const struct plx_machine_cpu *found =
+        cpu >= 0 ? plx_machine_cpu(bench->machine, (uint32_t)cpu) : NULL;
+    return found != NULL ? (int)found->node : -1;
+}
+
+/* What was seen of the core and the line meanwhile: it ran on the same ones, in the same rounds. */
+static void take_doubts(struct plx_bench_row *row, const struct plx_bench_track *track)
+{
+    const struct plx_bench_rounds *speeds = &track->speeds;
+    if (speeds->count != 0) {
+        row->core_drift = fmax(row->core_drift, plx_bench_drift(speeds->p50, speeds->count));
+        row->core_ns = plx_bench_median(speeds->p50, speeds->count);
+    }
+    if (track->lines.count != 0)
+        row->line_ns = plx_bench_median(track->lines.p50, track->lines.count);
+    row->drifted = row->core_drift > PLX_BENCH_DRIFT;
+}
+
+static int set_row(struct plx_bench *bench, const struct plx_bench_case *what,
+                   const struct series *series, const struct plx_bench_track *like, uint32_t group)
+{
+    struct plx_bench_row *row = find_or_add_row(bench, series);
+    if (row == NULL)
+        return -ENOMEM;
     row->bench = what->bench;
     row->case_name = what->name;
     row->what = what->what;
@@ -374,23 +529,26 @@ static int set_row(struct plx_bench *bench, const struct plx_bench_case *what,
     row->group = group;
     row->cpu_a = series->cpu_a;
     row->cpu_b = series->cpu_b;
-    const struct plx_machine_cpu *a = plx_machine_cpu(bench->machine, (uint32_t)series->cpu_a);
-    const struct plx_machine_cpu *b =
-        series->cpu_b >= 0 ? plx_machine_cpu(bench->machine, (uint32_t)series->cpu_b) : NULL;
-    row->node_a = a != NULL ? (int)a->node : -1;
-    row->node_b = b != NULL ? (int)b->node : -1;
+    row->node_a = node_of(bench, series->cpu_a);
+    row->node_b = node_of(bench, series->cpu_b);
     row->mem_node = -1;
-    return fill(row, series);
+    take_doubts(row, like);
+    int rc = pair_rounds(row, series, bench->pass, like->round_count);
+    return rc != 0 ? rc : fill(row, series);
 }
 
-int plx_bench_with_rows(struct plx_bench *bench, const struct plx_bench_case *what, uint32_t group)
+int plx_bench_with_rows(struct plx_bench *bench, const struct plx_bench_case *what,
+                        const struct plx_bench_track *tracks, uint32_t count, uint32_t group)
 {
     struct plx_bench_with *with = bench->with;
+    const struct plx_bench_track *like = tracks;
     int rc = 0;
+    /* All have as many rounds; that could run knows the core. */
+    for (uint32_t i = 1; i < count && like->speeds.count == 0; i++)
+        like = &tracks[i];
     for (uint32_t i = 0; with != NULL && i < with->count && rc == 0; i++) {
-        if (strcmp(with->series[i]->bench, what->bench) == 0 &&
-            strcmp(with->series[i]->case_name, what->name) == 0)
-            rc = set_row(bench, what, with->series[i], group);
+        if (is_of_case(with->series[i], what->bench, what->name))
+            rc = set_row(bench, what, with->series[i], like, group);
     }
     return rc;
 }

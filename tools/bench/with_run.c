@@ -52,6 +52,9 @@ static int begin(struct child *child, const char *const *words, int cpu_a, int c
     if (child->pid == 0)
         become(words, cpu_a, cpu_b, fds[1]);
     int code = -errno;
+    /* Whoever of the two is first: a signal is for the group from here on. */
+    if (child->pid > 0)
+        (void)setpgid(child->pid, child->pid);
     close(fds[1]);
     child->out_fd = fds[0];
     child->pid_fd = child->pid > 0 ? pidfd_open(child->pid, 0) : -1;
@@ -140,7 +143,7 @@ int plx_bench_with_run(const char *command, const char *const *arguments, unsign
     if (rc != 0)
         return plx_diag_set(diag, rc, "--with", "'%.60s' cannot be started: %s", command,
                             strerror(-rc));
-    plx_bench_stop_child(child.pid);
+    plx_bench_stop_child(-child.pid);
     child.deadline_ns = plx_bench_monotonic_ns() + ms * UINT64_C(1000000) +
                         PLX_WITH_PATIENCE_S * UINT64_C(1000000000);
     rc = take_output(&child, out);
