@@ -6,8 +6,9 @@
 #include "tools/bench/frame.h"
 
 /*
- * A file for each row with figures in `folder`, BENCH-CASE-SUBJECT-CPUS.hgrm, with a dash for what
- * does not belong into names. Errors: of open and write, told.
+ * A file for each row with samples of our own in `folder`, BENCH-CASE-SUBJECT-CPUS.hgrm, with a
+ * dash for what does not belong into names; where that makes names alike, ~2, ~3 … at the end of
+ * the later ones. Errors: of open and write, told; -ENOMEM.
  */
 int plx_bench_write_hgrm(const struct plx_bench *bench, const char *folder,
                          struct plx_diag *diag) PLX_MUST_CHECK;

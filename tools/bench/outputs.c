@@ -47,7 +47,7 @@ static int failed(const char *path)
     return PLX_EXIT_FAILED;
 }
 
-static int open_stream(const char *path, FILE **out)
+static int open_stream(const char *path, FILE **out, bool *made)
 {
     if (path == NULL)
         return -1;
@@ -55,21 +55,58 @@ static int open_stream(const char *path, FILE **out)
         *out = stdout;
         return -1;
     }
-    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    *made = fd >= 0;
+    /* Once more without O_EXCL: with it, a link to where no file is yet would be refused. */
+    if (fd < 0 && errno == EEXIST)
+        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     *out = fd >= 0 ? fdopen(fd, "w") : NULL;
     if (*out != NULL)
         return -1;
     int status = failed(path);
     if (fd >= 0)
         close(fd);
+    if (*made)
+        (void)unlink(path);
     return status;
 }
 
-static int open_folder(const char *path)
+/* Whether two streams write over each other. Of a device's they do not. */
+static bool are_one_file(FILE *a, FILE *b)
+{
+    struct stat left;
+    struct stat right;
+    return a != NULL && b != NULL && fstat(fileno(a), &left) == 0 &&
+           fstat(fileno(b), &right) == 0 && S_ISREG(left.st_mode) && left.st_dev == right.st_dev &&
+           left.st_ino == right.st_ino;
+}
+
+static int check_files(const struct plx_bench_outputs *outputs)
+{
+    const struct {
+        const char *path;
+        FILE *stream;
+    } files[] = {{outputs->json, outputs->json_stream},
+                 {outputs->csv, outputs->csv_stream},
+                 {outputs->html, outputs->html_stream}};
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        for (size_t j = 0; j < i; j++) {
+            if (are_one_file(files[i].stream, files[j].stream))
+                return plx_cli_usage_error(NAME,
+                                           "%s and %s are one file, and would write over "
+                                           "each other",
+                                           files[j].path, files[i].path);
+        }
+    }
+    return -1;
+}
+
+static int open_folder(const char *path, bool *made)
 {
     if (path == NULL)
         return -1;
-    if (mkdir(path, 0777) != 0 && errno != EEXIST)
+    *made = mkdir(path, 0777) == 0;
+    if (!*made && errno != EEXIST)
         return failed(path);
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || faccessat(fd, ".", W_OK, AT_EACCESS) != 0) {
@@ -94,13 +131,15 @@ int plx_bench_outputs_open(struct plx_bench_outputs *outputs)
         }
     }
     if (status < 0)
-        status = open_stream(outputs->json, &outputs->json_stream);
+        status = open_stream(outputs->json, &outputs->json_stream, &outputs->json_made);
     if (status < 0)
-        status = open_stream(outputs->csv, &outputs->csv_stream);
+        status = open_stream(outputs->csv, &outputs->csv_stream, &outputs->csv_made);
     if (status < 0)
-        status = open_stream(outputs->html, &outputs->html_stream);
+        status = open_stream(outputs->html, &outputs->html_stream, &outputs->html_made);
     if (status < 0)
-        status = open_folder(outputs->hgrm);
+        status = check_files(outputs);
+    if (status < 0)
+        status = open_folder(outputs->hgrm, &outputs->hgrm_made);
     if (status < 0 && outputs->html != NULL && plx_bench_html_check(&diag) != 0) {
         plx_cli_diag(NAME, &diag);
         status = PLX_EXIT_FAILED;
@@ -187,7 +226,9 @@ int plx_bench_outputs_write(struct plx_bench_outputs *outputs, const struct plx_
     json_t *document = plx_bench_document(bench);
     int rc = document != NULL ? 0 : -ENOMEM;
     int status = PLX_EXIT_OK;
-    if (rc == 0) {
+    if (rc != 0) {
+        plx_cli_error(NAME, "out of memory: nothing was written");
+    } else {
         rc = write_one(&outputs->json_stream, outputs->json, document, plx_bench_write_json);
         int csv_rc = write_one(&outputs->csv_stream, outputs->csv, document, plx_bench_write_csv);
         int html_rc = write_html(&outputs->html_stream, outputs->html, document);
@@ -200,12 +241,22 @@ int plx_bench_outputs_write(struct plx_bench_outputs *outputs, const struct plx_
     return rc != 0 ? PLX_EXIT_FAILED : status;
 }
 
+static void drop(FILE *stream, const char *path, bool made)
+{
+    if (stream == NULL || stream == stdout)
+        return;
+    (void)fclose(stream);
+    if (made)
+        (void)unlink(path);
+}
+
 void plx_bench_outputs_fini(struct plx_bench_outputs *outputs)
 {
-    FILE *const streams[] = {outputs->json_stream, outputs->csv_stream, outputs->html_stream};
-    for (size_t i = 0; i < sizeof(streams) / sizeof(streams[0]); i++) {
-        if (streams[i] != NULL && streams[i] != stdout)
-            (void)fclose(streams[i]);
-    }
+    drop(outputs->json_stream, outputs->json, outputs->json_made);
+    drop(outputs->csv_stream, outputs->csv, outputs->csv_made);
+    drop(outputs->html_stream, outputs->html, outputs->html_made);
+    /* That is refused where there are files in it. */
+    if (outputs->hgrm_made)
+        (void)rmdir(outputs->hgrm);
     json_decref(outputs->before);
 }
