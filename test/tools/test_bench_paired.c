@@ -99,14 +99,18 @@ static void rounds_of_a_program_stand_beside_ours(void **state)
     char path[] = "/tmp/pollux-paired-XXXXXX";
     struct plx_cli_texts commands;
     struct plx_bench bench;
-    const struct plx_bench_round_facts facts = {
-        .group = 3, .drift = 0.25, .core_ns = 0.5, .line_ns = 99};
+    double speeds[8] = {0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.75, 0.75};
+    double lines[] = {99};
+    /* The first one could not run. */
+    struct plx_bench_track tracks[2] = {
+        {.subject = &ours, .round_count = 4},
+        {.subject = &ours, .round_count = 4, .speeds = {speeds, 8, 8}, .lines = {lines, 1, 1}}};
     begin(&bench, &commands, path);
     round_of(&bench, 0, false);
     round_of(&bench, 1, true);
     round_of(&bench, 2, false);
     /* The fourth round was without it. */
-    assert_int_equal(plx_bench_with_rows(&bench, &made, &facts, 4), 0);
+    assert_int_equal(plx_bench_with_rows(&bench, &made, tracks, 2, 3), 0);
     assert_int_equal(bench.row_count, 1);
     const double first[] = {1, NAN, 3, NAN, 4, 5};
     assert_rounds(bench.rows, first, 4);
@@ -119,7 +123,8 @@ static void rounds_of_a_program_stand_beside_ours(void **state)
     bench.pass = 1;
     round_of(&bench, 0, false);
     round_of(&bench, 1, false);
-    assert_int_equal(plx_bench_with_rows(&bench, &made, &facts, 2), 0);
+    tracks[0].round_count = tracks[1].round_count = 2;
+    assert_int_equal(plx_bench_with_rows(&bench, &made, tracks, 2, 3), 0);
     assert_int_equal(bench.row_count, 1);
     assert_rounds(bench.rows, first, 6);
     /* Ours took ten times as long in each: so does the ratio say, whatever the medians are. */

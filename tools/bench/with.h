@@ -33,8 +33,8 @@ void plx_bench_with_turn(struct plx_bench *bench, uint32_t us, uint32_t i);
 /* Keeps what they printed in this round, the n-th from 0, or, if it is spoiled, does not. */
 void plx_bench_with_keep(struct plx_bench *bench, uint32_t n, bool spoiled);
 /*
- * Adds their rows of a case, or sets them anew, when the rounds of these tracks were measured in this
- * pass. Returns 0, or -ENOMEM.
+ * Adds their rows of a case, or sets them anew, when the rounds of these tracks were measured in
+ * this pass. Returns 0, or -ENOMEM.
  */
 int plx_bench_with_rows(struct plx_bench *bench, const struct plx_bench_case *what,
                         const struct plx_bench_track *tracks, uint32_t count,
