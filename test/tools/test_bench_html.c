@@ -136,7 +136,7 @@ static void pairs_on_nodes_have_a_matrix_and_its_gaps_reasons(void **state)
     char *page = good_page(plx_machine_document());
     char *text = section_of(page, "rtt_line");
     assert_int_equal(count_of(text, "<table class=\"heat many\">"), 1);
-    assert_int_equal(count_of(text, "<th scope=\"col\">"), PLX_MACHINE_CORES);
+    assert_int_equal(count_of(text, "<th scope=\"col\" colspan=\"1\">"), PLX_MACHINE_CORES);
     assert_non_null(strstr(text, "memory near the one that names the row"));
     assert_non_null(strstr(text, "<li>raw: all 12 slices were discarded"));
     assert_non_null(strstr(text, "0\xe2\x80\x91"
@@ -145,6 +145,27 @@ static void pairs_on_nodes_have_a_matrix_and_its_gaps_reasons(void **state)
                                  "3</span>"));
     assert_non_null(strstr(text, "<li>raw: other programs ran in all slices"));
     assert_null(strstr(text, "<th>p50</th>"));
+    free(page);
+}
+
+static void very_many_cores_share_headings_and_have_no_figures(void **state)
+{
+    (void)state;
+    enum { CORES = 80 };
+    json_t *document = plx_rows_document();
+    for (int a = 0; a < CORES; a++) {
+        for (int b = a + 1; b < CORES; b++) {
+            json_t *row = plx_rows_add(document, "rtt", "raw", 100 + a, 0, "lower", 1);
+            json_object_set_new(row, "bench", json_string("c2c"));
+            plx_rows_place(row, a, b);
+        }
+    }
+    char *page = good_page(document);
+    assert_int_equal(count_of(page, "<table class=\"heat many dots\">"), 1);
+    assert_int_equal(count_of(page, "<th scope=\"col\" colspan=\"16\">"), CORES / 16);
+    assert_int_equal(count_of(page, "<th scope=\"row\" rowspan=\"16\">"), CORES / 16);
+    assert_int_equal(count_of(page, "title=\"3, 70: 103\"></td>"), 1);
+    assert_int_equal(count_of(page, "title=\"70, 3: 103\"></td>"), 1);
     free(page);
 }
 
@@ -291,17 +312,35 @@ static void reasons_are_those_of_the_rows_place(void **state)
 
 /* --- drawing --------------------------------------------------------------------------------- */
 
-static void one_sample_is_drawn(void **state)
+/* The page of a row of so many equal samples, which leave the last step of a distribution alone. */
+static char *page_of_samples(int count)
+{
+    json_t *document = plx_rows_document();
+    json_t *row = plx_rows_add(document, "copy", "pollux", 5e8, 1, "lower", 1);
+    json_object_set_new(row, "n", json_integer(count));
+    json_object_set_new(row, "min", json_real(5e8));
+    json_object_set_new(row, "max", json_real(5e8));
+    json_object_set_new(row, "percentiles", json_pack("[[f,f]]", 100.0, 5e8));
+    return good_page(document);
+}
+
+static void samples_that_are_all_equal_are_drawn(void **state)
 {
     (void)state;
     if (!has_program("gnuplot", "gnuplot-nox"))
         skip();
-    json_t *document = plx_rows_document();
-    json_t *row = plx_rows_add(document, "copy", "pollux", 5e8, 1, "lower", 1);
-    json_object_set_new(row, "n", json_integer(1));
-    json_object_set_new(row, "percentiles", json_pack("[[f,f]]", 100.0, 5e8));
-    char *page = good_page(document);
+    char *page = page_of_samples(2);
     assert_int_equal(count_of(page, "<svg "), 1);
+    assert_non_null(strstr(page, ">500 ms</text>"));
+    free(page);
+}
+
+static void one_sample_has_no_plot(void **state)
+{
+    (void)state;
+    char *page = page_of_samples(1);
+    assert_int_equal(count_of(page, "<svg "), 0);
+    assert_non_null(strstr(page, "<td>500 ms</td>"));
     free(page);
 }
 
@@ -516,6 +555,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pairs_on_nodes_have_a_matrix_and_its_gaps_reasons),
+        cmocka_unit_test(very_many_cores_share_headings_and_have_no_figures),
         cmocka_unit_test(nodes_have_a_matrix_and_other_subjects_a_line),
         cmocka_unit_test(load_is_a_curve_for_each_node),
         cmocka_unit_test(ratios_are_those_of_the_rows_not_of_medians),
@@ -524,7 +564,8 @@ int main(void)
         cmocka_unit_test(every_subject_is_in_the_plot),
         cmocka_unit_test(run_and_host_are_described),
         cmocka_unit_test(reasons_are_those_of_the_rows_place),
-        cmocka_unit_test(one_sample_is_drawn),
+        cmocka_unit_test(samples_that_are_all_equal_are_drawn),
+        cmocka_unit_test(one_sample_has_no_plot),
         cmocka_unit_test_teardown(rows_without_anything_to_draw_have_no_plot, restore),
         cmocka_unit_test_teardown(gnuplot_that_is_not_there_is_named_with_its_package, restore),
         cmocka_unit_test_teardown(gnuplot_that_fails_is_told_with_its_reason, restore),

@@ -26,6 +26,9 @@ static const char *const colours[] = {"#3f8fe0", "#e0851a", "#2aa876", "#d1495b"
 #define CASE_LETTERS 24
 #define PEER_LETTERS 16
 
+/* Fewer have no distribution to show. */
+#define SAMPLES_MIN 2
+
 /* An axis with more than so many decades has a mark for each, else for 1, 2 and 5. */
 #define DECADES_MAX 2.3
 
@@ -72,12 +75,14 @@ static void put_line(FILE *script, size_t index, const char *style, const char *
 
 static void put_label(FILE *script, double value, const char *unit)
 {
-    static const char *const units[] = {"ns", "us", "ms", "s"};
+    static const char *const times[] = {"ns", "us", "ms", "s"};
+    static const char *const thousands[] = {"", "k", "M", "G"};
+    bool is_time = strcmp(unit, "ns") == 0;
     size_t step = 0;
-    for (; strcmp(unit, "ns") == 0 && value > 999 && step + 1 < 4; step++)
+    for (; value > 999 && step + 1 < 4; step++)
         value /= 1000;
-    unit = strcmp(unit, "ns") == 0 ? units[step] : unit;
-    fprintf(script, "'%.3g%s%s'", value, unit[0] != '\0' ? " " : "", unit);
+    fprintf(script, "'%.3g%s%s%s'", value, is_time ? "" : thousands[step],
+            unit[0] != '\0' ? " " : "", is_time ? times[step] : unit);
 }
 
 /* 1, 2, 5, 10 and so on; number 0 is 1. */
@@ -92,7 +97,10 @@ static double mark_at(int number)
  */
 static void put_log_axis(FILE *script, char axis, double least, double most, const char *unit)
 {
-    bool fine = log10(most / least) <= DECADES_MAX;
+    double decades = log10(most / least);
+    /* Numbers beside each other take more room than those above each other. */
+    int each = axis == 'x' ? (int)ceil(decades / 3) : 1;
+    each = decades <= DECADES_MAX ? 1 : 3 * each;
     int first = 3 * (int)floor(log10(least));
     while (mark_at(first + 1) <= least)
         first++;
@@ -104,7 +112,7 @@ static void put_log_axis(FILE *script, char axis, double least, double most, con
     const char *before = "tics (";
     fprintf(script, "set %c", axis);
     for (int i = first; i <= last; i++) {
-        if (!fine && i % 3 != 0)
+        if (i % each != 0)
             continue;
         fputs(before, script);
         put_label(script, mark_at(i), unit);
@@ -187,8 +195,7 @@ int plx_bench_plot_percentiles(struct plx_bench_plots *plots, const json_t *resu
     FILE *into = open_memstream(&data, &bytes);
     for (size_t i = first; into != NULL && i <= last && count < LINES_MAX; i++) {
         const json_t *row = json_array_get(results, i);
-        /* What has only a least and a greatest value has no distribution to show. */
-        if (!(plx_bench_number(row, "p50") > 0))
+        if (!(plx_bench_number(row, "p50") > 0) || plx_bench_number(row, "n") < SAMPLES_MIN)
             continue;
         name_row(row, places, names[count], sizeof(names[count]));
         longest = strlen(names[count]) > longest ? strlen(names[count]) : longest;
