@@ -16,55 +16,13 @@
 #include "runtime/sched/await.h"
 #include "runtime/sched/far.h"
 #include "runtime/sched/sync.h"
+#include "test/runtime/heap_calls.h"
 #include "test/runtime/io/op_kinds.h"
 #include "test/runtime/rt_fixture.h"
 
 #define TURNS  1000000u
 #define OPS    4u
 #define PASSES 3u
-
-static uint64_t heap_calls;
-
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define COUNTS_CALLS 1
-#endif
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#undef COUNTS_CALLS
-#endif
-#endif
-
-#ifdef COUNTS_CALLS
-/* The C library's own, by the names that it keeps for such as this. */
-void *__libc_malloc(size_t bytes);
-void *__libc_calloc(size_t count, size_t bytes);
-void *__libc_realloc(void *memory, size_t bytes);
-void __libc_free(void *memory);
-
-void *malloc(size_t bytes)
-{
-    heap_calls++;
-    return __libc_malloc(bytes);
-}
-
-void *calloc(size_t count, size_t bytes)
-{
-    heap_calls++;
-    return __libc_calloc(count, bytes);
-}
-
-void *realloc(void *memory, size_t bytes)
-{
-    heap_calls++;
-    return __libc_realloc(memory, bytes);
-}
-
-void free(void *memory)
-{
-    heap_calls++;
-    __libc_free(memory);
-}
-#endif
 
 /* What goes round and round in two reactors, polled by this thread. */
 struct round {
@@ -158,7 +116,7 @@ static void expect_no_heap_calls(const char *words)
     memset(round, 0, sizeof(*round));
     struct plx_runtime *rt = rt_create(words, NULL);
     /* The stand-in is in place. */
-    assert_true(heap_calls > 0);
+    assert_true(heap_calls() > 0);
     for (uint32_t i = 0; i < 2; i++)
         round->reactors[i] = rt_adopt(rt, i);
     for (unsigned i = 0; i < OPS; i++) {
@@ -174,9 +132,9 @@ static void expect_no_heap_calls(const char *words)
     struct plx_task *tasks;
     assert_int_equal(plx_task_spawn(round->reactors[0], NULL, run_tasks, round, &tasks), 0);
     turn(round, 1000);
-    uint64_t before = heap_calls;
+    uint64_t before = heap_calls();
     turn(round, TURNS / 2);
-    assert_int_equal(heap_calls - before, 0);
+    assert_int_equal(heap_calls() - before, 0);
     assert_true(round->ops_done >= TURNS / 4);
     assert_true(round->timers_fired >= 1000);
     assert_true(round->posts_called >= TURNS / 4);
@@ -189,14 +147,6 @@ static void expect_no_heap_calls(const char *words)
         rt_abandon(round->reactors[i]);
     }
     plx_runtime_destroy(rt);
-}
-
-static void skip_unless_counting(void)
-{
-#ifndef COUNTS_CALLS
-    print_message("skipped: a sanitizer stands in for the allocator itself\n");
-    skip();
-#endif
 }
 
 static void loop_on_rings_makes_no_heap_call(void **state)
@@ -242,10 +192,10 @@ static void op_of_any_kind_makes_no_heap_call(void **state)
 {
     skip_unless_counting();
     run_all_kinds(*state);
-    uint64_t before = heap_calls;
+    uint64_t before = heap_calls();
     for (unsigned i = 0; i < PASSES; i++)
         run_all_kinds(*state);
-    assert_int_equal(heap_calls - before, 0);
+    assert_int_equal(heap_calls() - before, 0);
 }
 
 int main(void)

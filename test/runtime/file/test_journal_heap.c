@@ -16,54 +16,12 @@
 
 #include "test/runtime/file/file_fixture.h"
 #include "test/runtime/file/journal_model.h"
+#include "test/runtime/heap_calls.h"
 #include "test/runtime/rt_fixture.h"
 
 #define RECORDS 2000u
 #define WARM_UP 500u
 #define KEPT    20u
-
-static uint64_t heap_calls;
-
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#define COUNTS_CALLS 1
-#endif
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#undef COUNTS_CALLS
-#endif
-#endif
-
-#ifdef COUNTS_CALLS
-/* The C library's own, by the names that it keeps for such as this. */
-void *__libc_malloc(size_t bytes);
-void *__libc_calloc(size_t count, size_t bytes);
-void *__libc_realloc(void *memory, size_t bytes);
-void __libc_free(void *memory);
-
-void *malloc(size_t bytes)
-{
-    heap_calls++;
-    return __libc_malloc(bytes);
-}
-
-void *calloc(size_t count, size_t bytes)
-{
-    heap_calls++;
-    return __libc_calloc(count, bytes);
-}
-
-void *realloc(void *memory, size_t bytes)
-{
-    heap_calls++;
-    return __libc_realloc(memory, bytes);
-}
-
-void free(void *memory)
-{
-    heap_calls++;
-    __libc_free(memory);
-}
-#endif
 
 static struct {
     struct plx_reactor *reactor;
@@ -126,7 +84,7 @@ static void expect_no_heap_calls(const char *words)
     memset(&here, 0, sizeof(here));
     struct plx_runtime *rt = rt_create(words, NULL);
     here.reactor = rt_adopt(rt, 0);
-    assert_true(heap_calls > 0);
+    assert_true(heap_calls() > 0);
     struct plx_pool *pool = plx_reactor_pool(here.reactor);
     struct plx_journal_opts opts;
     plx_journal_opts_init(&opts);
@@ -145,7 +103,7 @@ static void expect_no_heap_calls(const char *words)
     uint64_t before = 0;
     for (unsigned i = 0; i < RECORDS; i++) {
         if (i == WARM_UP)
-            before = heap_calls;
+            before = heap_calls();
         append_one();
         if (i % 50 != 0)
             continue;
@@ -156,21 +114,13 @@ static void expect_no_heap_calls(const char *words)
         finish(plx_file_close(&here.file, note_file, &here.outcome));
     }
     finish(plx_journal_close(&here.journal, note, &here.outcome));
-    assert_int_equal(heap_calls - before, 0);
+    assert_int_equal(heap_calls() - before, 0);
     assert_true(here.waits_told > 10);
     assert_true(plx_journal_stats(&here.journal)->segments_used_again > 3);
     plx_pool_release(pool, block);
     rt_abandon(here.reactor);
     plx_runtime_destroy(rt);
     remove_folder(folder);
-}
-
-static void skip_unless_counting(void)
-{
-#ifndef COUNTS_CALLS
-    print_message("skipped: a sanitizer stands in for the allocator itself\n");
-    skip();
-#endif
 }
 
 static void journal_on_rings_makes_no_heap_call(void **state)
