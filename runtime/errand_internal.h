@@ -6,7 +6,8 @@
  * Words. The *sender* posts a *ticket*, a number that it uses once, and tells a *runner* of it, by
  * a signal say, which may come late or never. A runner that *claims* the ticket has the paper for
  * itself, writes, and *finishes*. A sender that waits no longer claims the ticket too: then nobody
- * writes. 0 is no ticket.
+ * writes. Where a runner was faster it may wait no longer either, and the errand is *lost*: until
+ * that runner has finished there is no other. 0 is no ticket.
  *
  * Threads: one sender; any number of runners, each with the ticket that it was told of.
  *
@@ -18,6 +19,8 @@
  *    sender reads after it has loaded that with acquire order [A2].
  * 3. The paper again. The sender has read it before it posts the next ticket with release order
  *    [R1]; the next runner writes after it has claimed that with acquire order [A1].
+ * 4. A paper that was lost. The sender never reads it, but has seen it finished [A2] before it posts
+ *    the next ticket [R1], so that the next runner's writing [A1] comes behind the late one's.
  */
 #ifndef POLLUX_ERRAND_INTERNAL_H
 #define POLLUX_ERRAND_INTERNAL_H
@@ -30,7 +33,7 @@ struct plx__errand {
     PLX_ATOMIC(uint32_t) done; /* the last ticket that was finished */
 };
 
-/* Sender: the ticket before was finished, or given up. */
+/* Sender: the ticket before was finished, if late, or given up. */
 static inline void plx__errand_post(struct plx__errand *errand, uint32_t ticket)
 {
     plx_store_release(&errand->ticket, ticket); /* release [R1], pairs with [A1] */

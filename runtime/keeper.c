@@ -23,8 +23,10 @@
 #define FRAMES_MAX 48
 /* Reports of different turns of one reactor are this far apart. */
 #define REPORT_EVERY_NS 1000000000u
-/* How long a thread is given to answer. */
+/* How long a thread is given to answer, */
 #define ANSWER_NS 50000000u
+/* and one that has begun to, which is nearly there, or waits for a lock of what unwinds it. */
+#define FRAMES_NS 1000000000u
 /* How often it looks: so many times in the threshold, within these bounds. */
 #define LOOKS_PER_REPORT 4u
 #define LOOK_NS_MIN      1000000u
@@ -40,6 +42,7 @@ static struct {
     struct plx__errand errand;
     PLX_ATOMIC(int) signal;
     uint32_t last_ticket;
+    uint32_t lost; /* the ticket of one that began, and was not waited for; 0: none */
     int count;
     void *stuck_at;
     void *frames[FRAMES_MAX];
@@ -107,12 +110,18 @@ int plx__keeper_signal(void)
 static bool await_answer(uint32_t ticket)
 {
     uint64_t until = plx__monotonic_ns() + ANSWER_NS;
+    bool begun = false;
     while (!plx__errand_finished(&capture.errand, ticket)) {
         if (plx__monotonic_ns() >= until) {
-            /* Taken back, unless the handler has just begun: then it is nearly there. */
+            if (begun) {
+                capture.lost = ticket;
+                return false;
+            }
+            /* Taken back, unless the handler has just begun. */
             if (plx__errand_claim(&capture.errand, ticket))
                 return false;
-            until = UINT64_MAX;
+            begun = true;
+            until += FRAMES_NS;
         }
         struct timespec some = {.tv_nsec = 100000};
         nanosleep(&some, NULL);
@@ -123,6 +132,9 @@ static bool await_answer(uint32_t ticket)
 /* Asks thread `tid` where it is. Whether it answered; under the lock. */
 static bool ask(pid_t tid)
 {
+    if (capture.lost != 0 && !plx__errand_finished(&capture.errand, capture.lost))
+        return false;
+    capture.lost = 0;
     uint32_t ticket = ++capture.last_ticket;
     if (ticket == 0)
         ticket = ++capture.last_ticket;

@@ -24,6 +24,9 @@ struct scenario {
     int answers;
 };
 
+/* Whether an execution came so far, or the checks would hold for want of a case. */
+static bool went_on_after_a_loss;
+
 static void set_up(void *ctx)
 {
     struct scenario *s = ctx;
@@ -70,12 +73,30 @@ static void send(void *ctx)
     }
 }
 
-static struct wm_result explore(int weakened_site)
+/* The first errand is lost when its runner has begun: it is over before there is a second one. */
+static void send_and_lose(void *ctx)
+{
+    struct scenario *s = ctx;
+    plx__errand_post(&s->errand, 1);
+    if (!plx__errand_claim(&s->errand, 1)) {
+        bool finished = false;
+        for (int look = 0; look < LOOKS && !finished; look++)
+            finished = plx__errand_finished(&s->errand, 1);
+        if (!finished)
+            return;
+        went_on_after_a_loss = true;
+    }
+    plx__errand_post(&s->errand, 2);
+    if (plx__errand_finished(&s->errand, 2))
+        wm_check(wm_read(&s->paper) == 2, "the paper is another errand's");
+}
+
+static struct wm_result explore(void (*sender)(void *ctx), int weakened_site)
 {
     static struct scenario scenario;
     const struct wm_program program = {
         .set_up = set_up,
-        .threads = {send, first_runner, second_runner},
+        .threads = {sender, first_runner, second_runner},
         .thread_count = 3,
         .ctx = &scenario,
         .weakened_site = weakened_site,
@@ -95,11 +116,10 @@ static void need_model(void)
     skip();
 }
 
-static void errand_every_execution_is_right(void **state)
+static void expect_right(void (*sender)(void *ctx))
 {
-    (void)state;
     need_model();
-    struct wm_result result = explore(0);
+    struct wm_result result = explore(sender, 0);
     print_message("%llu executions\n", (unsigned long long)result.executions);
     if (result.violated)
         print_error("violation: %s\n", result.violation);
@@ -107,13 +127,12 @@ static void errand_every_execution_is_right(void **state)
     assert_int_equal(result.site_count, NON_RELAXED_SITES);
 }
 
-static void errand_any_weaker_order_is_wrong(void **state)
+static void expect_wrong_when_weaker(void (*sender)(void *ctx))
 {
-    (void)state;
     need_model();
-    struct wm_result intact = explore(0);
+    struct wm_result intact = explore(sender, 0);
     for (int i = 0; i < intact.site_count; i++) {
-        struct wm_result weak = explore(intact.sites[i]);
+        struct wm_result weak = explore(sender, intact.sites[i]);
         print_message("errand_internal.h:%d relaxed: %s, execution %llu\n", intact.sites[i],
                       weak.violated ? weak.violation : "nothing found",
                       (unsigned long long)weak.executions);
@@ -121,11 +140,39 @@ static void errand_any_weaker_order_is_wrong(void **state)
     }
 }
 
+static void errand_every_execution_is_right(void **state)
+{
+    (void)state;
+    expect_right(send);
+}
+
+static void errand_any_weaker_order_is_wrong(void **state)
+{
+    (void)state;
+    expect_wrong_when_weaker(send);
+}
+
+static void errand_after_a_lost_one_is_right_in_every_execution(void **state)
+{
+    (void)state;
+    went_on_after_a_loss = false;
+    expect_right(send_and_lose);
+    assert_true(went_on_after_a_loss);
+}
+
+static void errand_after_a_lost_one_with_any_weaker_order_is_wrong(void **state)
+{
+    (void)state;
+    expect_wrong_when_weaker(send_and_lose);
+}
+
 int main(void)
 {
     const struct CMUnitTest cases[] = {
         cmocka_unit_test(errand_every_execution_is_right),
         cmocka_unit_test(errand_any_weaker_order_is_wrong),
+        cmocka_unit_test(errand_after_a_lost_one_is_right_in_every_execution),
+        cmocka_unit_test(errand_after_a_lost_one_with_any_weaker_order_is_wrong),
     };
     return cmocka_run_group_tests(cases, NULL, NULL);
 }

@@ -6,7 +6,9 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <dlfcn.h>
 #include <errno.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
@@ -22,6 +24,9 @@
 #include "test/runtime/rt_fixture.h"
 
 static struct rt_lines lines;
+static int (*real_backtrace)(void **frames, int size);
+static PLX_ATOMIC(uint32_t) holds_backtrace; /* while it is not 0, backtrace does not return */
+static PLX_ATOMIC(uint32_t) backtraces; /* that a held reactor has begun */
 static PLX_ATOMIC(uint32_t) hold; /* while it is not 0, a held reactor stays where it is */
 static PLX_ATOMIC(uint32_t) held; /* how many have been */
 static PLX_ATOMIC(uint32_t) gone; /* how many of them were let go */
@@ -31,6 +36,25 @@ static void keep_log(enum plx_log_level level, const char *text, void *ctx)
     (void)ctx;
     assert_int_equal(level, PLX_LOG_WARN);
     rt_keep_line(text, &lines);
+}
+
+/* In place of the C library's, which in a handler may wait for a lock. */
+int backtrace(void **frames, int size)
+{
+    if (plx_load_acquire(&held) != 0) {
+        plx_store_release(&backtraces, plx_load_relaxed(&backtraces) + 1);
+        while (plx_load_acquire(&holds_backtrace) != 0)
+            plx_cpu_relax();
+    }
+    return real_backtrace(frames, size);
+}
+
+static int find_backtrace(void **state)
+{
+    (void)state;
+    void *found = dlsym(RTLD_NEXT, "backtrace");
+    memcpy(&real_backtrace, &found, sizeof(found));
+    return real_backtrace != NULL ? 0 : -1;
 }
 
 static struct plx_runtime_opts logging(void)
@@ -161,6 +185,28 @@ static void stuck_thread_that_blocks_the_signal_is_told_without_a_backtrace(void
     rt_abandon(reactor);
     rt_finish(rt);
     assert_true(rt_lines_with(&lines, "does not say where") >= 1);
+}
+
+static void backtrace_that_hangs_is_waited_for_no_longer(void **state)
+{
+    (void)state;
+    struct plx_runtime_opts opts = logging();
+    opts.on_start = stick_at_once;
+    struct plx_runtime *rt = rt_create("stall_report=5ms", &opts);
+    plx_store_relaxed(&hold, 1);
+    plx_store_relaxed(&backtraces, 0);
+    plx_store_relaxed(&holds_backtrace, 1);
+    rt_start(rt);
+    /* The first is told without, and nobody is asked for the next one. */
+    RT_UNTIL(reports_of(rt, 0) >= 2);
+    assert_int_equal(plx_load_acquire(&backtraces), 1);
+    plx_store_release(&holds_backtrace, 0);
+    /* It has come back, so that there are frames again. */
+    RT_UNTIL(plx_load_acquire(&backtraces) >= 2);
+    plx_store_release(&hold, 0);
+    rt_finish(rt);
+    assert_true(rt_lines_with(&lines, "does not say where") >= 2);
+    assert_true(rt_lines_with(&lines, "; at") >= 1);
 }
 
 static void reactor_between_turns_is_not_stuck(void **state)
@@ -464,6 +510,7 @@ int main(void)
         cmocka_unit_test(reactor_stuck_in_a_turn_is_told_with_a_backtrace),
         cmocka_unit_test(stall_after_a_told_one_is_left_out_and_counted),
         cmocka_unit_test(stuck_thread_that_blocks_the_signal_is_told_without_a_backtrace),
+        cmocka_unit_test(backtrace_that_hangs_is_waited_for_no_longer),
         cmocka_unit_test(reactor_between_turns_is_not_stuck),
         cmocka_unit_test(keeper_stays_for_adopted_reactors_when_a_start_fails),
         cmocka_unit_test(keeper_with_nothing_to_do_is_not_there),
@@ -476,5 +523,5 @@ int main(void)
         cmocka_unit_test(program_started_from_a_reactor_inherits_nothing),
         cmocka_unit_test(forked_child_can_do_no_harm),
     };
-    return cmocka_run_group_tests(cases, NULL, NULL);
+    return cmocka_run_group_tests(cases, find_backtrace, NULL);
 }
