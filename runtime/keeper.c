@@ -221,7 +221,7 @@ static void report(struct plx_runtime *rt, struct plx__slot *slot, uint64_t stuc
 static void look_at(struct plx_runtime *rt, struct plx__slot *slot)
 {
     struct plx__look *look = &slot->look;
-    if (plx_load_acquire(&slot->life) != PLX__SLOT_RUNNING)
+    if (plx__life_of(&slot->life) != PLX__SLOT_RUNNING)
         return;
     const struct plx_reactor *r = plx_load_acquire(&slot->reactor);
     uint64_t turns = plx_load_relaxed(&r->counters.turns);

@@ -59,7 +59,7 @@ static void leak(struct plx__slot *slot)
 static bool peers_drain(const struct plx_runtime *rt)
 {
     for (uint32_t i = 0; i < rt->count; i++) {
-        if (plx_load_acquire(&rt->slots[i].life) != PLX__SLOT_RUNNING)
+        if (plx__life_of(&rt->slots[i].life) != PLX__SLOT_RUNNING)
             continue;
         /* The posts that a peer sent before it said so are seen by the look that follows. */
         if (plx__phase_reached(&rt->slots[i].reached) < PLX__REACHED_DRAINING)
@@ -370,7 +370,7 @@ static void end_keeper(struct plx_runtime *rt)
     bool adopted = false;
     pthread_mutex_lock(&rt->lock);
     for (uint32_t i = 0; i < rt->count; i++) {
-        uint32_t life = plx_load_acquire(&rt->slots[i].life);
+        uint32_t life = plx__life_of(&rt->slots[i].life);
         adopted |= life == PLX__SLOT_OPENING || life == PLX__SLOT_RUNNING;
     }
     if (adopted)
@@ -423,7 +423,7 @@ int plx_runtime_start(struct plx_runtime *rt, struct plx_diag *diag)
 static int64_t find_behind(const struct plx_runtime *rt, uint32_t reached)
 {
     for (uint32_t i = 0; i < rt->count; i++) {
-        uint32_t life = plx_load_acquire(&rt->slots[i].life);
+        uint32_t life = plx__life_of(&rt->slots[i].life);
         if (life == PLX__SLOT_RUNNING && plx__phase_reached(&rt->slots[i].reached) < reached)
             return i;
     }
@@ -435,7 +435,7 @@ static int64_t find_culprit(const struct plx_runtime *rt, uint32_t reached)
 {
     for (uint32_t i = 0; i < rt->count; i++) {
         const struct plx__slot *slot = &rt->slots[i];
-        if (plx_load_acquire(&slot->life) == PLX__SLOT_RUNNING &&
+        if (plx__life_of(&slot->life) == PLX__SLOT_RUNNING &&
             plx__phase_reached(&slot->reached) < reached && plx_load_relaxed(&slot->awaits) == 0)
             return i;
     }
@@ -479,7 +479,7 @@ static bool give_up_debtors(struct plx_runtime *rt)
     bool any = false;
     for (uint32_t i = 0; i < rt->count; i++) {
         struct plx__slot *slot = &rt->slots[i];
-        if (plx_load_acquire(&slot->life) != PLX__SLOT_RUNNING ||
+        if (plx__life_of(&slot->life) != PLX__SLOT_RUNNING ||
             plx_load_relaxed(&slot->owes) == 0 ||
             plx__phase_reached(&slot->reached) >= PLX__REACHED_DRAINED)
             continue;
@@ -532,7 +532,7 @@ static int64_t gather_threads(struct plx_runtime *rt, uint64_t until_ns)
             plx__slot_end(slot, PLX__SLOT_LEAKED);
             pthread_detach(slot->thread);
         }
-        if (plx_load_acquire(&slot->life) == PLX__SLOT_LEAKED && lost < 0)
+        if (plx__life_of(&slot->life) == PLX__SLOT_LEAKED && lost < 0)
             lost = i;
     }
     return lost;

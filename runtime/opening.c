@@ -75,7 +75,7 @@ static int find_leader(struct plx__slot *slot, const struct plx_plan_reactor *pl
     pthread_mutex_lock(&rt->lock);
     while (!adopted && !leader->opened && !rt->abort)
         pthread_cond_wait(&rt->changed, &rt->lock);
-    bool there = leader->opened && plx_load_acquire(&leader->life) == PLX__SLOT_RUNNING;
+    bool there = leader->opened && plx__life_of(&leader->life) == PLX__SLOT_RUNNING;
     pthread_mutex_unlock(&rt->lock);
     if (!there)
         return plx_diag_set(diag, -EAGAIN, "POLLUX_SQPOLL",
@@ -222,8 +222,7 @@ int plx__reactor_open(struct plx_runtime *rt, uint32_t index, bool adopted, stru
     r->downgrades = r->io->note_count + r->arena->note_count + (r->pin_note[0] != '\0') +
                     (r->stack_note[0] != '\0');
     plx_store_release(&slot->reactor, r);
-    /* Release: who sees RUNNING sees the reactor and its rings whole. */
-    plx_store_release(&slot->life, PLX__SLOT_RUNNING);
+    plx__life_begin(&slot->life, PLX__SLOT_RUNNING);
     return 0;
 
 close_io:

@@ -24,8 +24,7 @@ struct plx__port_place {
 static int connect_to(struct plx_port *port, uint32_t to)
 {
     struct plx__slot *slot = &port->runtime->slots[to];
-    /* Acquire: pairs with the release in plx__reactor_open, behind which the mesh is whole. */
-    uint32_t life = plx_load_acquire(&slot->life);
+    uint32_t life = plx__life_of(&slot->life);
     if (life == PLX__SLOT_LEAKED)
         return -EOWNERDEAD;
     if (life == PLX__SLOT_ENDED)

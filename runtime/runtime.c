@@ -164,7 +164,7 @@ void plx_runtime_destroy(struct plx_runtime *rt)
     plx__keeper_stop(rt);
     bool leaked = false;
     for (uint32_t i = 0; i < rt->count; i++) {
-        uint32_t life = plx_load_acquire(&rt->slots[i].life);
+        uint32_t life = plx__life_of(&rt->slots[i].life);
         PLX_ASSERT(life != PLX__SLOT_RUNNING && life != PLX__SLOT_OPENING);
         leaked |= life == PLX__SLOT_LEAKED || rt->slots[i].detached;
     }
@@ -249,8 +249,7 @@ struct plx_reactor *plx_runtime_reactor(const struct plx_runtime *rt, uint32_t i
     if (index >= rt->count)
         return NULL;
     const struct plx__slot *slot = &rt->slots[index];
-    /* Acquire: pairs with the release in plx__reactor_open, behind which the reactor is whole. */
-    if (plx_load_acquire(&slot->life) != PLX__SLOT_RUNNING)
+    if (plx__life_of(&slot->life) != PLX__SLOT_RUNNING)
         return NULL;
     return plx_load_acquire(&slot->reactor);
 }
@@ -285,8 +284,7 @@ int plx__runtime_find(struct plx__road *road, uint32_t to, uint32_t from, void *
         road->ring = plx__ports_answer(rt, to - rt->count, from);
         return 0;
     }
-    /* Acquire: pairs with the release in plx__reactor_open; the rings are initialised. */
-    uint32_t life = plx_load_acquire(&rt->slots[to].life);
+    uint32_t life = plx__life_of(&rt->slots[to].life);
     if (life == PLX__SLOT_LEAKED)
         return -EOWNERDEAD;
     if (life == PLX__SLOT_ENDED)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The end of a reactor as its peers notice it, on a simulated weak memory: a peer that has answered
- * ends, another ends at the same time, and the looker must neither miss the end nor an answer.
+ * The life of a reactor as its peers notice it, on a simulated weak memory: who finds one running
+ * must find it whole; and a peer that has answered ends, another ends at the same time, and the
+ * looker must neither miss the end nor an answer.
  */
 #include "test/model/weakmem_access.h"
 
@@ -16,8 +17,9 @@
 
 #define EXECUTIONS_MAX    20000000
 #define NON_RELAXED_SITES 4
+#define SITES_OF_BEGIN    2
 
-enum { RUNNING, ENDED };
+enum { OPENING, RUNNING, ENDED };
 
 static uint32_t life;  /* of the peer that answers */
 static uint32_t other; /* of another one */
@@ -25,6 +27,8 @@ static uint32_t count;
 static uint64_t answer; /* written before the end, in a ring of the looker's */
 static uint32_t known;
 static bool noticed;
+static uint64_t rings; /* made before it runs */
+static bool found;     /* whether an execution came so far */
 
 static void set_up(void *ctx)
 {
@@ -54,7 +58,7 @@ static void look(void)
         return;
     known = plx__end_learn(&count);
     /* As plx__runtime_find does. */
-    if (plx_load_acquire(&life) != ENDED)
+    if (plx__life_of(&life) != ENDED)
         return;
     noticed = true;
     wm_check(wm_read(&answer) == 1, "an answer is lost");
@@ -72,6 +76,43 @@ static void finish(void *ctx)
     (void)ctx;
     look();
     wm_check(noticed, "an end is missed");
+}
+
+static void set_up_opening(void *ctx)
+{
+    (void)ctx;
+    life = OPENING;
+    rings = 0;
+}
+
+static void begin(void *ctx)
+{
+    (void)ctx;
+    wm_write(&rings, 1);
+    plx__life_begin(&life, RUNNING);
+}
+
+static void find(void *ctx)
+{
+    (void)ctx;
+    if (plx__life_of(&life) != RUNNING)
+        return;
+    found = true;
+    wm_check(wm_read(&rings) == 1, "a reactor is half made");
+}
+
+static struct wm_result explore_begin(int weakened_site)
+{
+    const struct wm_program program = {
+        .set_up = set_up_opening,
+        .threads = {begin, find, find},
+        .thread_count = 3,
+        .weakened_site = weakened_site,
+        .executions_max = EXECUTIONS_MAX,
+    };
+    struct wm_result result;
+    wm_explore(&program, &result);
+    return result;
 }
 
 static struct wm_result explore(int weakened_site)
@@ -100,6 +141,31 @@ static void end_is_noticed_in_every_execution(void **state)
     assert_int_equal(result.site_count, NON_RELAXED_SITES);
 }
 
+static void reactor_found_running_is_whole_in_every_execution(void **state)
+{
+    (void)state;
+    found = false;
+    struct wm_result result = explore_begin(0);
+    print_message("%llu executions\n", (unsigned long long)result.executions);
+    if (result.violated)
+        print_error("violation: %s\n", result.violation);
+    assert_true(result.complete);
+    assert_int_equal(result.site_count, SITES_OF_BEGIN);
+    assert_true(found);
+}
+
+static void begin_with_any_weaker_order_is_wrong(void **state)
+{
+    (void)state;
+    struct wm_result intact = explore_begin(0);
+    for (int i = 0; i < intact.site_count; i++) {
+        struct wm_result weak = explore_begin(intact.sites[i]);
+        print_message("line %d relaxed: %s\n", intact.sites[i],
+                      weak.violated ? weak.violation : "nothing found");
+        assert_true(weak.violated);
+    }
+}
+
 static void end_with_any_weaker_order_is_wrong(void **state)
 {
     (void)state;
@@ -123,6 +189,8 @@ int main(void)
 {
     const struct CMUnitTest skipped[] = {cmocka_unit_test(model_unusable_is_skipped)};
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(reactor_found_running_is_whole_in_every_execution),
+        cmocka_unit_test(begin_with_any_weaker_order_is_wrong),
         cmocka_unit_test(end_is_noticed_in_every_execution),
         cmocka_unit_test(end_with_any_weaker_order_is_wrong),
     };
