@@ -19,8 +19,9 @@
  *    sender reads after it has loaded that with acquire order [A2].
  * 3. The paper again. The sender has read it before it posts the next ticket with release order
  *    [R1]; the next runner writes after it has claimed that with acquire order [A1].
- * 4. A paper that was lost. The sender never reads it, but has seen it finished [A2] before it posts
- *    the next ticket [R1], so that the next runner's writing [A1] comes behind the late one's.
+ * 4. A paper that was lost. The sender never reads it, but has seen it finished [A2] before it
+ *    posts the next ticket [R1], so that the next runner's writing [A1] comes behind the late
+ *    one's.
  */
 #ifndef POLLUX_ERRAND_INTERNAL_H
 #define POLLUX_ERRAND_INTERNAL_H

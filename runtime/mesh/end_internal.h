@@ -17,13 +17,13 @@
  * the reactor stores its life, and then, behind the fence F1 of its announcement, reads the phase.
  * At least one of them sees the other's store. test/model/wake_stop.pml is this, walked by spin.
  *
- * Why no end is missed. Whoever acquires a count sees all lives that were set before it was raised so
- * far, whoever raised it last: the raise is a release [R1], read-modify-writes continue the release
- * sequences of those before them, and the look acquires [A1]. So no end is missed: a looker that
- * takes a count for known has seen each life that it counts. A life may be seen before its own
- * raise, at a look that another one caused; its release [R2] and the acquire of whoever reads it
- * [A2] then say that all the reactor wrote to its peers' rings before is there: a looker that finds a ring empty behind that knows that no answer
- * will come.
+ * Why no end is missed. Whoever acquires a count sees all lives that were set before it was raised
+ * so far, whoever raised it last: the raise is a release [R1], read-modify-writes continue the
+ * release sequences of those before them, and the look acquires [A1]. So a looker that takes a
+ * count for known has seen each life that it counts. A life may be seen before its own raise, at a
+ * look that another one caused; its release [R2] and the acquire of whoever reads it [A2] then say
+ * that all the reactor wrote to its peers' rings before is there: a looker that finds a ring empty
+ * behind that knows that no answer will come.
  */
 #ifndef POLLUX_END_INTERNAL_H
 #define POLLUX_END_INTERNAL_H
