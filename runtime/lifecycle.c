@@ -413,7 +413,7 @@ int plx_runtime_start(struct plx_runtime *rt, struct plx_diag *diag)
     decide(rt, true);
     rc = gather(rt, true, diag);
     if (rc != 0)
-        (void)plx_runtime_stop(rt, ROLLBACK_NS, NULL);
+        (void)!plx_runtime_stop(rt, ROLLBACK_NS, NULL);
     return rc;
 }
 

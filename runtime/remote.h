@@ -46,13 +46,13 @@ struct plx_remote {
  * Submits `op` on reactor `to`. Its callback gets exactly one event, on this reactor in a later
  * turn, with the op's result and flags.
  * Shapes: single-shot ops that name their buffers: one taken from a group would be the target's to
- * release. `to` may be this reactor. Of an op that gives a first event and a
- * terminal one (a send whose buffer comes back later) the event has the first one's result and
- * comes with the terminal one. Deadline: with `call.not_after_ns` set the op is not begun later
+ * release. `to` may be this reactor. Of an op that gives a first event and a terminal one (a send
+ * whose buffer comes back later) the event has the first one's result and comes with the terminal
+ * one. Deadline: with `call.not_after_ns` set the op is not begun later
  * than that: -ETIMEDOUT. Cost: hot; a message there and one back, and the op's line moves with
  * them. Errors, nothing having been taken: -EINVAL multishot, a buffer from a group, or no reactor
  * `to`; -EAGAIN and -ESHUTDOWN as of plx_mesh_call. In the event, beside the op's own: what
- * plx_op_submit answered there (-EAGAIN its ring is full, -EBADF, -EOPNOTSUPP); -ESHUTDOWN it was
+ * plx_op_submit answered there (-EAGAIN its ring is full, -EBADF, -EFAULT …); -ESHUTDOWN it was
  * stopping, or has ended; -EOWNERDEAD it was given up, and may still carry the op out: that memory
  * must never be reused.
  */
@@ -71,7 +71,8 @@ PLX_API void plx_op_cancel_on(struct plx_reactor *from, struct plx_remote *remot
  * op here (runtime/sched/await.h). The memory of both is the caller's as above; it may lie on the
  * task's stack where reactors are not given up (-EOWNERDEAD).
  */
-PLX_API int64_t plx_await_on(struct plx_remote *remote, uint32_t to, struct plx_op *op);
+PLX_API PLX_MUST_CHECK int64_t plx_await_on(struct plx_remote *remote, uint32_t to,
+                                            struct plx_op *op);
 
 PLX_EXTERN_C_END
 

@@ -70,8 +70,7 @@ PLX_API PLX_MUST_CHECK int plx_runtime_create(const struct plx_settings *setting
  * the fatal ones, and returns when each has its ring and memory and has run on_start. On an error
  * nothing is left running. Cost: set-up. Errors: -EXDEV the plan is for another machine; -EBUSY
  * started before, whether that went well or not; -ESHUTDOWN stopped before; -EPERM in a forked
- * child; what pinning, arena,
- * ring or on_start met, with `diag` naming it.
+ * child; what pinning, arena, ring or on_start met, with `diag` naming it.
  */
 PLX_API PLX_MUST_CHECK int plx_runtime_start(struct plx_runtime *runtime, struct plx_diag *diag);
 
@@ -98,8 +97,8 @@ PLX_API int plx_runtime_wait(struct plx_runtime *runtime, uint64_t within_ns);
  * used again. A task that held it up is named, too. A second call does nothing and answers the
  * same.
  */
-PLX_API int plx_runtime_stop(struct plx_runtime *runtime, uint64_t within_ns,
-                             struct plx_diag *diag);
+PLX_API PLX_MUST_CHECK int plx_runtime_stop(struct plx_runtime *runtime, uint64_t within_ns,
+                                            struct plx_diag *diag);
 
 /*
  * Frees everything; nothing when a reactor has not ended, since that may still look at any of it.
@@ -127,7 +126,7 @@ PLX_API PLX_MUST_CHECK int plx_reactor_adopt(struct plx_runtime *runtime, uint32
  * when something did not end within `within_ns`: that memory is then never reused or freed, and
  * its calls in flight have ended as PLX_CALL_LOST, in here.
  */
-PLX_API int plx_reactor_abandon(struct plx_reactor *reactor, uint64_t within_ns);
+PLX_API PLX_MUST_CHECK int plx_reactor_abandon(struct plx_reactor *reactor, uint64_t within_ns);
 
 /* --- inspection: any thread, from create to destroy ------------------------------------------- */
 

@@ -215,7 +215,8 @@ static int submit_plain(struct plx__epoll *epoll, struct plx_op *op)
     case PLX_OP_CLOSE:
         return submit_close(epoll, op);
     default:
-        return is_for_worker(epoll, op) ? plx__workers_submit(epoll->workers, op) : -EOPNOTSUPP;
+        PLX_ASSERT_HOT(is_for_worker(epoll, op));
+        return plx__workers_submit(epoll->workers, op);
     }
 }
 

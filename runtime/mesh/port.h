@@ -38,7 +38,7 @@ PLX_API PLX_COLD PLX_MUST_CHECK int plx_port_create(struct plx_runtime *runtime,
  * -ETIMEDOUT: those that remained ended as PLX_CALL_LOST, since their functions may yet run, and
  * the place among POLLUX_PORTS is not used again. NULL is harmless. Not from a completion.
  */
-PLX_API PLX_COLD int plx_port_destroy(struct plx_port *port, uint64_t within_ns);
+PLX_API PLX_COLD PLX_MUST_CHECK int plx_port_destroy(struct plx_port *port, uint64_t within_ns);
 
 /*
  * plx_mesh_post from a thread that is no reactor. Posts and calls of one port to one reactor arrive

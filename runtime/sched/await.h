@@ -4,7 +4,7 @@
  *
  * Each wrapper is its preparing function (runtime/io/op*.h, which says what the result is) and
  * plx_await. The op lies on the task's stack meanwhile, and buffers may lie there too: what they
- * point to is borrowed until the wrapper returns.
+ * point to is borrowed until the wrapper returns. What a close answers, nobody need look at.
  *
  * Threads: the one that polls the reactor, in tasks.
  */
@@ -29,17 +29,17 @@ PLX_EXTERN_C_BEGIN
  * refused and nothing submitted, or the op was cancelled; -EDEADLK outside of a task; -EINVAL a
  * multishot op; what plx_op_submit says but -EAGAIN.
  */
-PLX_API int64_t plx_await(struct plx_op *op);
+PLX_API PLX_MUST_CHECK int64_t plx_await(struct plx_op *op);
 
 /* The same, and -ETIMEDOUT when `at_ns` of the reactor's clock passed and the op was cancelled for
  * that: it may have come to a result all the same, which is then returned. */
-PLX_API int64_t plx_await_until(struct plx_op *op, uint64_t at_ns);
+PLX_API PLX_MUST_CHECK int64_t plx_await_until(struct plx_op *op, uint64_t at_ns);
 
 /*
  * The same as plx_await, and copies the event with the result to *out: for plx_op_read_group, whose
  * event lends a buffer. On a negative result that no event told, *out holds that result alone.
  */
-PLX_API int64_t plx_await_event(struct plx_op *op, struct plx_event *out);
+PLX_API PLX_MUST_CHECK int64_t plx_await_event(struct plx_op *op, struct plx_event *out);
 
 static inline int64_t plx_await_nop(void)
 {
@@ -48,7 +48,7 @@ static inline int64_t plx_await_nop(void)
     return plx_await(&op);
 }
 
-static inline int64_t plx_await_poll(int fd, uint32_t bits)
+PLX_MUST_CHECK static inline int64_t plx_await_poll(int fd, uint32_t bits)
 {
     struct plx_op op;
     plx_op_poll(&op, fd, bits, (plx_op_fn)0, (void *)0);
@@ -64,44 +64,48 @@ static inline int64_t plx_await_close(int fd)
 
 /* --- files ------------------------------------------------------------------------------------ */
 
-static inline int64_t plx_await_read(int fd, void *buf, uint32_t len, uint64_t offset)
+PLX_MUST_CHECK static inline int64_t plx_await_read(int fd, void *buf, uint32_t len,
+                                                    uint64_t offset)
 {
     struct plx_op op;
     plx_op_read(&op, fd, buf, len, offset, (plx_op_fn)0, (void *)0);
     return plx_await(&op);
 }
 
-static inline int64_t plx_await_write(int fd, const void *data, uint32_t len, uint64_t offset)
+PLX_MUST_CHECK static inline int64_t plx_await_write(int fd, const void *data, uint32_t len,
+                                                     uint64_t offset)
 {
     struct plx_op op;
     plx_op_write(&op, fd, data, len, offset, (plx_op_fn)0, (void *)0);
     return plx_await(&op);
 }
 
-static inline int64_t plx_await_read_fixed(int fd, void *buf, uint32_t len, uint64_t offset)
+PLX_MUST_CHECK static inline int64_t plx_await_read_fixed(int fd, void *buf, uint32_t len,
+                                                          uint64_t offset)
 {
     struct plx_op op;
     plx_op_read_fixed(&op, fd, buf, len, offset, (plx_op_fn)0, (void *)0);
     return plx_await(&op);
 }
 
-static inline int64_t plx_await_write_fixed(int fd, const void *data, uint32_t len, uint64_t offset)
+PLX_MUST_CHECK static inline int64_t plx_await_write_fixed(int fd, const void *data, uint32_t len,
+                                                           uint64_t offset)
 {
     struct plx_op op;
     plx_op_write_fixed(&op, fd, data, len, offset, (plx_op_fn)0, (void *)0);
     return plx_await(&op);
 }
 
-static inline int64_t plx_await_readv(int fd, const struct iovec *iov, uint32_t count,
-                                      uint64_t offset)
+PLX_MUST_CHECK static inline int64_t plx_await_readv(int fd, const struct iovec *iov,
+                                                     uint32_t count, uint64_t offset)
 {
     struct plx_op op;
     plx_op_readv(&op, fd, iov, count, offset, (plx_op_fn)0, (void *)0);
     return plx_await(&op);
 }
 
-static inline int64_t plx_await_writev(int fd, const struct iovec *iov, uint32_t count,
-                                       uint64_t offset)
+PLX_MUST_CHECK static inline int64_t plx_await_writev(int fd, const struct iovec *iov,
+                                                      uint32_t count, uint64_t offset)
 {
     struct plx_op op;
     plx_op_writev(&op, fd, iov, count, offset, (plx_op_fn)0, (void *)0);
@@ -109,22 +113,23 @@ static inline int64_t plx_await_writev(int fd, const struct iovec *iov, uint32_t
 }
 
 /* `out` tells which buffer was lent. */
-static inline int64_t plx_await_read_group(int fd, uint16_t group, uint32_t len, uint64_t offset,
-                                           struct plx_event *out)
+PLX_MUST_CHECK static inline int64_t plx_await_read_group(int fd, uint16_t group, uint32_t len,
+                                                          uint64_t offset, struct plx_event *out)
 {
     struct plx_op op;
     plx_op_read_group(&op, fd, group, len, offset, (plx_op_fn)0, (void *)0);
     return plx_await_event(&op, out);
 }
 
-static inline int64_t plx_await_fsync(int fd, uint32_t arg)
+PLX_MUST_CHECK static inline int64_t plx_await_fsync(int fd, uint32_t arg)
 {
     struct plx_op op;
     plx_op_fsync(&op, fd, arg, (plx_op_fn)0, (void *)0);
     return plx_await(&op);
 }
 
-static inline int64_t plx_await_fallocate(int fd, uint32_t mode, uint64_t offset, uint64_t bytes)
+PLX_MUST_CHECK static inline int64_t plx_await_fallocate(int fd, uint32_t mode, uint64_t offset,
+                                                         uint64_t bytes)
 {
     struct plx_op op;
     plx_op_fallocate(&op, fd, mode, offset, bytes, (plx_op_fn)0, (void *)0);
@@ -132,15 +137,16 @@ static inline int64_t plx_await_fallocate(int fd, uint32_t mode, uint64_t offset
 }
 
 /* A task that is cancelled here may get the descriptor all the same, and then closes it. */
-static inline int64_t plx_await_openat(int dir, const char *path, uint32_t flags, uint32_t mode)
+PLX_MUST_CHECK static inline int64_t plx_await_openat(int dir, const char *path, uint32_t flags,
+                                                      uint32_t mode)
 {
     struct plx_op op;
     plx_op_openat(&op, dir, path, flags, mode, (plx_op_fn)0, (void *)0);
     return plx_await(&op);
 }
 
-static inline int64_t plx_await_statx(int dir, const char *path, uint32_t flags, uint32_t mask,
-                                      struct statx *out)
+PLX_MUST_CHECK static inline int64_t plx_await_statx(int dir, const char *path, uint32_t flags,
+                                                     uint32_t mask, struct statx *out)
 {
     struct plx_op op;
     plx_op_statx(&op, dir, path, flags, mask, out, (plx_op_fn)0, (void *)0);
@@ -149,7 +155,7 @@ static inline int64_t plx_await_statx(int dir, const char *path, uint32_t flags,
 
 /* --- sockets ---------------------------------------------------------------------------------- */
 
-static inline int64_t plx_await_recv(int fd, void *buf, uint32_t len, uint32_t arg)
+PLX_MUST_CHECK static inline int64_t plx_await_recv(int fd, void *buf, uint32_t len, uint32_t arg)
 {
     struct plx_op op;
     plx_op_recv(&op, fd, buf, len, arg, (plx_op_fn)0, (void *)0);
@@ -157,8 +163,8 @@ static inline int64_t plx_await_recv(int fd, void *buf, uint32_t len, uint32_t a
 }
 
 /* A single one: see plx_await_send_all for all of it. */
-static inline int64_t plx_await_send(int fd, const void *data, uint32_t len, uint32_t arg,
-                                     uint16_t flags)
+PLX_MUST_CHECK static inline int64_t plx_await_send(int fd, const void *data, uint32_t len,
+                                                    uint32_t arg, uint16_t flags)
 {
     struct plx_op op;
     plx_op_send(&op, fd, data, len, arg, flags, (plx_op_fn)0, (void *)0);
@@ -169,8 +175,8 @@ static inline int64_t plx_await_send(int fd, const void *data, uint32_t len, uin
  * Sends until all of `len` is taken. Returns `len`, or the error of the send that failed: how much
  * of it had gone out before is then unknown to the peer too, and the stream of no more use.
  */
-static inline int64_t plx_await_send_all(int fd, const void *data, uint32_t len, uint32_t arg,
-                                         uint16_t flags)
+PLX_MUST_CHECK static inline int64_t plx_await_send_all(int fd, const void *data, uint32_t len,
+                                                        uint32_t arg, uint16_t flags)
 {
     uint32_t sent = 0;
     while (sent < len) {
@@ -182,21 +188,23 @@ static inline int64_t plx_await_send_all(int fd, const void *data, uint32_t len,
     return len;
 }
 
-static inline int64_t plx_await_send_zc(int fd, const void *data, uint32_t len, uint32_t arg)
+PLX_MUST_CHECK static inline int64_t plx_await_send_zc(int fd, const void *data, uint32_t len,
+                                                       uint32_t arg)
 {
     struct plx_op op;
     plx_op_send_zc(&op, fd, data, len, arg, (plx_op_fn)0, (void *)0);
     return plx_await(&op);
 }
 
-static inline int64_t plx_await_recvmsg(int fd, struct msghdr *msg, uint32_t arg)
+PLX_MUST_CHECK static inline int64_t plx_await_recvmsg(int fd, struct msghdr *msg, uint32_t arg)
 {
     struct plx_op op;
     plx_op_recvmsg(&op, fd, msg, arg, (plx_op_fn)0, (void *)0);
     return plx_await(&op);
 }
 
-static inline int64_t plx_await_sendmsg(int fd, struct msghdr *msg, uint32_t arg, uint16_t flags)
+PLX_MUST_CHECK static inline int64_t plx_await_sendmsg(int fd, struct msghdr *msg, uint32_t arg,
+                                                       uint16_t flags)
 {
     struct plx_op op;
     plx_op_sendmsg(&op, fd, msg, arg, flags, (plx_op_fn)0, (void *)0);
@@ -204,21 +212,22 @@ static inline int64_t plx_await_sendmsg(int fd, struct msghdr *msg, uint32_t arg
 }
 
 /* Result: a descriptor, the caller's, also of a task that is cancelled here. */
-static inline int64_t plx_await_accept(int fd, uint32_t arg)
+PLX_MUST_CHECK static inline int64_t plx_await_accept(int fd, uint32_t arg)
 {
     struct plx_op op;
     plx_op_accept(&op, fd, arg, 0, (plx_op_fn)0, (void *)0);
     return plx_await(&op);
 }
 
-static inline int64_t plx_await_connect(int fd, const struct sockaddr *addr, uint16_t addr_bytes)
+PLX_MUST_CHECK static inline int64_t plx_await_connect(int fd, const struct sockaddr *addr,
+                                                       uint16_t addr_bytes)
 {
     struct plx_op op;
     plx_op_connect(&op, fd, addr, addr_bytes, (plx_op_fn)0, (void *)0);
     return plx_await(&op);
 }
 
-static inline int64_t plx_await_shutdown(int fd, int how)
+PLX_MUST_CHECK static inline int64_t plx_await_shutdown(int fd, int how)
 {
     struct plx_op op;
     plx_op_shutdown(&op, fd, how, (plx_op_fn)0, (void *)0);

@@ -20,8 +20,8 @@ PLX_EXTERN_C_BEGIN
  * Errors, beside those that `fn` answers: -EDEADLK outside of a task; -EINVAL, -ESHUTDOWN as of
  * plx_mesh_call; -EOWNERDEAD the call is lost: what its body points to must never be reused.
  */
-PLX_API int plx_await_call(uint32_t to, plx_call_fn fn, const void *body, size_t bytes,
-                           void *answer);
+PLX_API PLX_MUST_CHECK int plx_await_call(uint32_t to, plx_call_fn fn, const void *body,
+                                          size_t bytes, void *answer);
 
 PLX_EXTERN_C_END
 

@@ -76,7 +76,7 @@ PLX_API void plx_gate_shut(struct plx_gate *gate);
  * Shuts the gate and waits until all that had entered has left. 0; -ECANCELED or -EDEADLK: it is
  * shut, and some are still inside. Any number of tasks may wait.
  */
-PLX_API int plx_gate_close(struct plx_gate *gate);
+PLX_API PLX_MUST_CHECK int plx_gate_close(struct plx_gate *gate);
 
 /* --- channels --------------------------------------------------------------------------------- */
 

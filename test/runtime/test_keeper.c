@@ -422,7 +422,7 @@ static void child_hangs(int ready)
     tell(ready);
     (void)plx_runtime_wait(rt, RT_PATIENCE_NS);
     tell(ready);
-    (void)plx_runtime_stop(rt, RT_PATIENCE_NS, NULL);
+    (void)!plx_runtime_stop(rt, RT_PATIENCE_NS, NULL);
     _exit(5);
 }
 

@@ -194,7 +194,7 @@ void plx_bench_host_close(struct plx_bench_host *host)
     host->server = NULL;
     if (host->config.runtime == NULL)
         return;
-    (void)plx_runtime_stop(host->config.runtime, END_NS, NULL);
+    (void)!plx_runtime_stop(host->config.runtime, END_NS, NULL);
     plx_runtime_destroy(host->config.runtime);
     host->config.runtime = NULL;
 }

@@ -76,7 +76,7 @@ static void pollux_close(struct plx_bench_end *end)
     struct pollux_end *p = (struct pollux_end *)end;
     p->ending = true;
     if (p->reactor != NULL)
-        (void)plx_reactor_abandon(p->reactor, SETUP_NS);
+        (void)!plx_reactor_abandon(p->reactor, SETUP_NS);
     free(p);
 }
 

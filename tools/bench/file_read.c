@@ -129,7 +129,7 @@ static int open_reads(struct plx_bench_slice *slice, void *ctx, struct plx_diag 
 static void close_reads(void *ctx)
 {
     struct reads *reads = ctx;
-    (void)plx_reactor_abandon(reads->reactor, ABANDON_NS);
+    (void)!plx_reactor_abandon(reads->reactor, ABANDON_NS);
     plx_runtime_destroy(reads->runtime);
     reads->runtime = NULL;
 }

@@ -239,7 +239,7 @@ static int open_reactor(struct plx_bench_slice *slice, void *ctx, struct plx_dia
 static void close_reactor(void *ctx)
 {
     struct watch *watch = ctx;
-    (void)plx_reactor_abandon(watch->reactor, ABANDON_NS);
+    (void)!plx_reactor_abandon(watch->reactor, ABANDON_NS);
     plx_runtime_destroy(watch->runtime);
     watch->runtime = NULL;
 }

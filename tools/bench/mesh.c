@@ -221,7 +221,7 @@ static void close_mesh(struct plx_bench *bench, struct mesh *mesh)
     if (mesh->there != NULL)
         (void)plx_bench_on_peer(bench, abandon_there, mesh);
     if (mesh->here != NULL)
-        (void)plx_reactor_abandon(mesh->here, ABANDON_NS);
+        (void)!plx_reactor_abandon(mesh->here, ABANDON_NS);
     plx_runtime_destroy(mesh->runtime);
     active = NULL;
 }

@@ -91,11 +91,11 @@ static void close_idle(void *ctx)
 {
     struct idle *idle = ctx;
     for (uint32_t i = 0; i < PEERS_MAX; i++) {
-        (void)plx_port_destroy(idle->ports[i], 0);
+        (void)!plx_port_destroy(idle->ports[i], 0);
         idle->ports[i] = NULL;
     }
     if (idle->reactor != NULL)
-        (void)plx_reactor_abandon(idle->reactor, ABANDON_NS);
+        (void)!plx_reactor_abandon(idle->reactor, ABANDON_NS);
     idle->reactor = NULL;
     plx_runtime_destroy(idle->runtime);
     idle->runtime = NULL;

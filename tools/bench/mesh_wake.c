@@ -171,7 +171,7 @@ static void close_wake(struct wake *wake)
     if (wake->there != NULL)
         (void)plx_bench_on_peer(wake->bench, abandon_there, wake);
     if (wake->here != NULL)
-        (void)plx_reactor_abandon(wake->here, ABANDON_NS);
+        (void)!plx_reactor_abandon(wake->here, ABANDON_NS);
     plx_runtime_destroy(wake->runtime);
     close(wake->ask);
     close(wake->answer);

@@ -350,7 +350,7 @@ int plx_bench_task(struct plx_bench *bench)
     if (rc == 0)
         rc = measure_tasks(bench, missing);
     if (opens && opened == 0) {
-        (void)plx_reactor_abandon(ours.reactor, ABANDON_NS);
+        (void)!plx_reactor_abandon(ours.reactor, ABANDON_NS);
         plx_runtime_destroy(ours.runtime);
     }
     munmap(strands.stacks, STACK_BYTES);

@@ -78,7 +78,7 @@ static int open_reactor(struct plx_bench *bench, struct ours *ours, struct plx_d
 static void ours_close(struct plx_bench_timers *timers)
 {
     struct ours *ours = (struct ours *)timers;
-    (void)plx_reactor_abandon(ours->reactor, ABANDON_NS);
+    (void)!plx_reactor_abandon(ours->reactor, ABANDON_NS);
     plx_runtime_destroy(ours->runtime);
     free(ours);
 }

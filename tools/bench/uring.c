@@ -117,7 +117,7 @@ static int open_ours(struct plx_bench_slice *slice, void *ctx, struct plx_diag *
     if (rc == 0 && strcmp(plx_reactor_mode(ours->reactor), ours->mode) != 0) {
         rc = plx_diag_set(diag, -EOPNOTSUPP, "mode", "the reactor runs as %s where %s is meant",
                           plx_reactor_mode(ours->reactor), ours->mode);
-        (void)plx_reactor_abandon(ours->reactor, ABANDON_NS);
+        (void)!plx_reactor_abandon(ours->reactor, ABANDON_NS);
     }
     if (rc != 0) {
         plx_runtime_destroy(ours->runtime);
@@ -129,7 +129,7 @@ static int open_ours(struct plx_bench_slice *slice, void *ctx, struct plx_diag *
 static void close_ours(void *ctx)
 {
     struct ours *ours = ctx;
-    (void)plx_reactor_abandon(ours->reactor, ABANDON_NS);
+    (void)!plx_reactor_abandon(ours->reactor, ABANDON_NS);
     plx_runtime_destroy(ours->runtime);
     ours->runtime = NULL;
 }

@@ -35,6 +35,7 @@ int main(int argc, char **argv) /* embed [ADDRESS]: serves one connection, or 0.
     uint64_t end_ns = argc > 1 ? UINT64_MAX : plx_reactor_now_ns(reactor) + 100000000;
     while (serving && plx_reactor_now_ns(reactor) < end_ns)
         plx_reactor_poll(reactor); /* and whatever else your loop does */
-    plx_reactor_abandon(reactor, 1000000000);
+    int late = plx_reactor_abandon(reactor, 1000000000);
     plx_runtime_destroy(runtime);
+    return late < 0;
 }

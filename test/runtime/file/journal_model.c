@@ -266,7 +266,7 @@ void journal_model_close(void)
         free(model.files[i].data);
     }
     rmdir(model.folder);
-    (void)plx_reactor_abandon(model.reactor, 10000000000u);
+    (void)!plx_reactor_abandon(model.reactor, 10000000000u);
     plx_runtime_destroy(model.runtime);
 }
 

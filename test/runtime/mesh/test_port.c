@@ -64,7 +64,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    (void)plx_port_destroy(port, RT_PATIENCE_NS);
+    (void)!plx_port_destroy(port, RT_PATIENCE_NS);
     if (a != NULL)
         rt_abandon(a);
     if (b != NULL)
