@@ -240,8 +240,8 @@ static void *thread_main(void *argument)
 {
     struct plx__slot *slot = argument;
     live(slot);
-    /* Relaxed: the join orders all that came before. Only the thread's own end follows. */
-    plx_store_relaxed(&slot->left, 1);
+    /* Release: one that was given up is not joined. Only the thread's own end follows. */
+    plx_store_release(&slot->left, 1);
     return NULL;
 }
 
