@@ -301,6 +301,22 @@ static void page_has_a_cell_for_each_figure(void **state)
     json_decref(document);
 }
 
+static void heat_subject_without_a_place_has_no_matrix(void **state)
+{
+    (void)state;
+    json_t *document = nodes();
+    json_t *row = plx_rows_add(document, "chase", "with", 70, 6, "lower", 1);
+    json_object_set_new(row, "node_a", json_integer(0));
+    json_object_set_new(row, "mem_node", json_null());
+    struct plx_bench_heat heat;
+    assert_false(make(&heat, document, "with"));
+    plx_bench_heat_fini(&heat);
+    assert_true(make(&heat, document, "raw/2M"));
+    assert_true(heat.least > 89 && heat.least < 91);
+    plx_bench_heat_fini(&heat);
+    json_decref(document);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -315,6 +331,7 @@ int main(void)
         cmocka_unit_test(matrix_that_is_small_does_not_suit),
         cmocka_unit_test(load_makes_no_matrix),
         cmocka_unit_test(page_has_a_cell_for_each_figure),
+        cmocka_unit_test(heat_subject_without_a_place_has_no_matrix),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

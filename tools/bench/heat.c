@@ -129,11 +129,14 @@ static void fill(struct plx_bench_heat *heat, const json_t *results, size_t firs
             put_pair(heat, row, value, taken);
         else if (at != SIZE_MAX)
             heat->cells[at] = value;
-        heat->least = fmin(heat->least, value);
-        heat->most = fmax(heat->most, value);
     }
     if (heat->axes.mirrored)
         mirror(heat, taken);
+    /* Of the cells: a row of a --with program may belong in none. */
+    for (size_t i = 0; i < heat->row_count * heat->column_count; i++) {
+        heat->least = fmin(heat->least, heat->cells[i]);
+        heat->most = fmax(heat->most, heat->cells[i]);
+    }
 }
 
 bool plx_bench_heat_suits(const char *bench, const char *case_name)
