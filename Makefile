@@ -286,7 +286,11 @@ $(B)/test/fuzz/%: $(B)/obj/test/fuzz/%.o $(B)/obj/test/alloc/mem_fixture.o \
                   $(B)/obj/test/runtime/file/journal_model.o $(B)/libpollux.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) -fsanitize=fuzzer $(ALL_LDFLAGS) $^ $(PKG_LIBS) -o $@
+	$(Q)$(CC) -fsanitize=fuzzer $(ALL_LDFLAGS) $^ $(FUZZ_LIBS) $(PKG_LIBS) -o $@
+
+$(B)/test/fuzz/fuzz_compare: $(B)/obj/tools/cli.o $(addprefix $(B)/obj/tools/bench/, \
+                               compare.o compare_row.o interval.o load.o)
+$(B)/test/fuzz/fuzz_compare: FUZZ_LIBS = $(B)/libpollux.a -ljansson -lm
 
 fuzz-run: $(FUZZ_BIN)
 	@for fuzzer in $(FUZZ_BIN); do \

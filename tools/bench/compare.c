@@ -612,7 +612,7 @@ int plx_cmd_bench_compare(int argc, char **argv)
     const struct plx_cli_option options[] = {
         {.name = "fail-above",
          .value = "PERCENT",
-         .help = "end with 1 if a row is significantly worse by more",
+         .help = "end with 1 if a row is significantly worse by more, or none could be judged",
          .kind = PLX_CLI_TEXT,
          .into = &limit},
         {.name = "subject",

@@ -88,7 +88,8 @@ static const struct plx_cli_option options[] = {
      .into = &request.outputs.baseline},
     {.name = "fail-above",
      .value = "PERCENT",
-     .help = "end with 1 if a row is significantly worse than the baseline, and by more",
+     .help = "end with 1 if a row is significantly worse than the baseline, and by more, or "
+             "none could be judged",
      .kind = PLX_CLI_TEXT,
      .into = &request.outputs.fail_above},
     {.name = "subject",
