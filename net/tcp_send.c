@@ -84,6 +84,11 @@ static void advance(struct plx_tcp *stream, size_t len)
             stream->last = NULL;
         plx__block_give(stream->net, block);
     }
+    /* None waits any more; with nothing queued nobody would come to see that. */
+    if (PLX_UNLIKELY(stream->dated != NULL) && stream->queued == 0) {
+        plx__block_give(stream->net, stream->dated);
+        stream->dated = NULL;
+    }
 }
 
 static uint32_t blocks_for(size_t len)

@@ -388,6 +388,29 @@ static void write_before_too_many_waiting_is_eagain(void **state)
     close_pair(&pair);
 }
 
+/* However it ends: sent, or dropped with a queue that is empty then, or with one that is not. */
+static void write_before_leaves_no_block_behind(void **state)
+{
+    static const uint64_t not_after_ns[] = {UINT64_MAX, 1};
+    struct pair pair;
+    open_pair(&pair, *state, 10000, "4M");
+    uint64_t written = 0;
+    for (unsigned round = 0; round < 8; round++) {
+        uint32_t expired = pair.probe.told[NET_EXPIRED];
+        bool late = (round & 1) != 0;
+        uint8_t data[2] = {net_pattern(written), net_pattern(written + 1)};
+        assert_int_equal(plx_tcp_write_before(pair.stream, data, 1, not_after_ns[late]), 0);
+        if ((round & 2) != 0)
+            assert_int_equal(plx_tcp_write(pair.stream, &data[!late], 1, PLX_QUEUED), 1);
+        NET_UNTIL(&pair.world, plx_tcp_queued(pair.stream) == 0);
+        assert_int_equal(pair.probe.told[NET_EXPIRED] - expired, late);
+        assert_int_equal(net_blocks_out(pair.world.reactor), 0);
+        written += (late ? 0u : 1u) + ((round & 2) != 0 ? 1u : 0u);
+        NET_UNTIL(&pair.world, (peer_reads(&pair, 10), pair.got == written));
+    }
+    close_pair(&pair);
+}
+
 /* --- blocks ----------------------------------------------------------------------------------- */
 
 static void blocks_run_out_writers_are_cut_and_served_when_they_return(void **state)
@@ -479,6 +502,7 @@ int main(void)
         cmocka_unit_test(write_before_expires_though_its_send_is_in_flight),
         cmocka_unit_test(write_before_in_time_is_sent),
         cmocka_unit_test(write_before_too_many_waiting_is_eagain),
+        cmocka_unit_test(write_before_leaves_no_block_behind),
         cmocka_unit_test(blocks_run_out_writers_are_cut_and_served_when_they_return),
         cmocka_unit_test(blocks_of_the_application_serve_cut_writers_when_released),
     };
