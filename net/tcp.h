@@ -258,12 +258,17 @@ PLX_API void *plx_tcp_ctx(const struct plx_tcp *stream);
 
 PLX_API struct plx_reactor *plx_tcp_reactor(const struct plx_tcp *stream);
 
-/* The socket's descriptor, for options only: no reading, writing, closing. */
+/* The socket's descriptor, for options only: no reading, writing, closing. -1 in on_close, when the
+ * number may be another's already. */
 PLX_API int plx_tcp_fd(const struct plx_tcp *stream);
 
-/* The peer's address; asks the kernel. Errors: of getpeername(2). */
-PLX_API PLX_COLD PLX_MUST_CHECK int plx_tcp_peer(const struct plx_tcp *stream,
-                                                 struct plx_addr *out);
+/*
+ * The peer's address. Asks the kernel once and keeps the answer, so that on_close has it too, if it
+ * was asked for before; of a stream that was connected here it is known in any case, at the least
+ * as what plx_tcp_connect was given. Cost: a system call the first time. Errors, with an empty
+ * address: of getpeername(2), -ENOTCONN the peer has reset the connection; -EBADF in on_close.
+ */
+PLX_API PLX_COLD PLX_MUST_CHECK int plx_tcp_peer(struct plx_tcp *stream, struct plx_addr *out);
 
 /* Counters of one reactor since its first use of TCP. */
 struct plx_tcp_stats {

@@ -151,7 +151,7 @@ struct plx_tcp {
     struct plx__net *net;
     const struct plx_tcp_handler *handler;
     void *ctx;
-    int fd;
+    int fd;         /* -1: it was closed */
     uint8_t phase;  /* enum plx__tcp_phase */
     uint8_t mode;   /* enum plx_recv_mode, as wanted */
     uint8_t flight; /* enum plx__tcp_flight of io_op */
@@ -163,6 +163,7 @@ struct plx_tcp {
     bool receiving;     /* recv_op is in flight */
     bool ended_peer;    /* the peer was told the end (shutdown) */
     bool reset;         /* the close is to be a reset */
+    bool knows_peer;    /* addr is what the kernel has told */
     uint8_t stalled;    /* ticks without progress */
     /* The send queue. */
     uint32_t queue_max;
@@ -194,7 +195,7 @@ struct plx_tcp {
     /* Cold. */
     struct plx_tcp_listener *listener; /* NULL: it was connected */
     struct plx_tcp *next_free;
-    struct plx_addr addr; /* while connecting */
+    struct plx_addr addr; /* to connect to, or the peer's once it was asked for; bytes 0: neither */
 };
 
 struct plx_tcp_listener {

@@ -215,6 +215,7 @@ static void on_closed(struct plx_op *op, const struct plx_event *event, void *ct
     (void)event; /* the descriptor is gone whatever close(2) says */
     struct plx_tcp *stream = ctx;
     stream->flight = PLX__FLIGHT_NONE;
+    stream->fd = -1; /* the number may be another's by now */
     finish(stream);
 }
 
@@ -253,6 +254,7 @@ static void settle_end(struct plx_tcp *stream)
     }
     /* No op names the descriptor any more, so the plain call is as good. */
     net->calls->close(stream->fd);
+    stream->fd = -1;
     finish(stream);
 }
 
@@ -369,12 +371,24 @@ int plx_tcp_fd(const struct plx_tcp *stream)
     return stream->fd;
 }
 
-PLX_COLD int plx_tcp_peer(const struct plx_tcp *stream, struct plx_addr *out)
+PLX_COLD int plx_tcp_peer(struct plx_tcp *stream, struct plx_addr *out)
 {
-    memset(out, 0, sizeof(*out));
-    socklen_t bytes = sizeof(out->sock);
-    int rc = stream->net->calls->getpeername(stream->fd, &out->sock.any, &bytes);
-    if (rc == 0)
-        out->bytes = bytes;
+    struct plx_addr now = {0};
+    socklen_t bytes = sizeof(now.sock);
+    int rc = -EBADF;
+    if (stream->fd >= 0 && !stream->knows_peer)
+        rc = stream->net->calls->getpeername(stream->fd, &now.sock.any, &bytes);
+    if (rc == 0) {
+        now.bytes = bytes;
+        /* While it connects the kernel may still read the address. */
+        if (stream->flight != PLX__FLIGHT_CONNECT) {
+            stream->addr = now;
+            stream->knows_peer = true;
+        }
+    } else if (stream->addr.bytes != 0) {
+        now = stream->addr;
+        rc = 0;
+    }
+    *out = now;
     return rc;
 }
