@@ -10,21 +10,24 @@ static void on_received(struct plx_op *op, const struct plx_event *event, void *
 
 /* --- streams that wait for buffers ------------------------------------------------------------ */
 
-/* Streams that found no buffer receive again. */
+static void rearm_soon(struct plx__buffers *buffers);
+
+/* Of the streams that found no buffer as many receive again as there are buffers by now. */
 static void rearm_starved(struct plx__deferred *deferred, void *ctx)
 {
     (void)deferred;
     struct plx__buffers *buffers = ctx;
-    /* Those that starve again meanwhile come to the list's end: count, rather than run until empty.
-     */
-    struct plx__link *last = buffers->starved.prev;
-    while (!plx__list_is_empty(&buffers->starved)) {
+    uint32_t count = plx_group_left(buffers->net->reactor, buffers->group);
+    if (count > PLX__BATCH_MAX)
+        count = PLX__BATCH_MAX;
+    for (; count != 0 && !plx__list_is_empty(&buffers->starved); count--) {
         struct plx__link *link = buffers->starved.next;
         plx__list_remove(link);
         plx__tcp_touch(PLX_CONTAINER(link, struct plx_tcp, for_buffer));
-        if (link == last)
-            break;
     }
+    /* Others go on: a buffer may come home without a release, when the pool makes up for it. */
+    if (!plx__list_is_empty(&buffers->starved))
+        rearm_soon(buffers);
 }
 
 static void rearm_soon(struct plx__buffers *buffers)
