@@ -237,7 +237,8 @@ struct plx__net {
     struct plx_tcp *stream_free;
     struct plx__slab *slabs;
     struct plx__link cut; /* streams that wait for blocks */
-    struct plx_pool_waiter block_waiter; /* armed while some do */
+    struct plx_pool_waiter block_waiter; /* armed while some do, but for the turn that wakes */
+    struct plx__deferred cut_rest;
     struct plx__buffers small;
     struct plx__buffers large;
     uint32_t waiting_listeners; /* those whose timer is armed */

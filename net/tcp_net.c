@@ -180,17 +180,45 @@ void plx__block_give(struct plx__net *net, struct plx__block *block)
     plx_pool_release(net->pool, block);
 }
 
-/* All who wait: the first may want no block any more. Who still gets none waits anew. */
+static void wake_cut(struct plx_pool_waiter *waiter, void *block, void *ctx);
+
+static void wait_for_block(struct plx__net *net)
+{
+    if (plx_pool_waiter_is_armed(&net->block_waiter))
+        return;
+    int rc = plx_pool_waiter_arm(net->pool, &net->block_waiter, PLX__BLOCK_BYTES, wake_cut, net);
+    /* plx__net_prepare has looked whether the pool has such blocks. */
+    PLX_ASSERT(rc == 0);
+}
+
+/* Those who were woken have taken what they want: are there blocks left, others are next. */
+static void wake_more(struct plx__deferred *deferred, void *ctx)
+{
+    (void)deferred;
+    struct plx__net *net = ctx;
+    if (!plx__list_is_empty(&net->cut))
+        wait_for_block(net);
+}
+
+/*
+ * As many as there are blocks. Who was woken may want none any more, so the rest waits on; not at
+ * once, since a waiter would be given a block before those who were woken for it.
+ */
 static void wake_cut(struct plx_pool_waiter *waiter, void *block, void *ctx)
 {
     (void)waiter;
     struct plx__net *net = ctx;
     plx_pool_release(net->pool, block);
-    while (!plx__list_is_empty(&net->cut)) {
+    uint32_t count = plx_pool_available(net->pool, PLX__BLOCK_BYTES);
+    if (count > PLX__BATCH_MAX)
+        count = PLX__BATCH_MAX;
+    for (; count != 0 && !plx__list_is_empty(&net->cut); count--) {
         struct plx_tcp *stream = PLX_CONTAINER(net->cut.next, struct plx_tcp, for_block);
         plx__list_remove(&stream->for_block);
         plx__tcp_touch(stream);
     }
+    if (!plx__list_is_empty(&net->cut))
+        plx__reactor_defer(net->reactor, &net->cut_rest, wake_more, net);
 }
 
 void plx__block_wait(struct plx_tcp *stream)
@@ -199,11 +227,7 @@ void plx__block_wait(struct plx_tcp *stream)
     if (plx__link_is_in(&stream->for_block))
         return;
     plx__list_append(&net->cut, &stream->for_block);
-    if (plx_pool_waiter_is_armed(&net->block_waiter))
-        return;
-    int rc = plx_pool_waiter_arm(net->pool, &net->block_waiter, PLX__BLOCK_BYTES, wake_cut, net);
-    /* plx__net_prepare has looked whether the pool has such blocks. */
-    PLX_ASSERT(rc == 0);
+    wait_for_block(net);
 }
 
 /* --- streams ---------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What one turn does at the most for streams that wait for a receive buffer. */
+/* What one turn does at the most for streams that wait: for receive buffers, for send blocks. */
 #include "net/tcp.h"
 
 #include <errno.h>
@@ -25,6 +25,7 @@ struct crowd {
     struct net_echo echo;
     struct plx_tcp *streams[STREAMS];
     int peers[STREAMS];
+    uint32_t served; /* on_writable came */
 };
 
 static struct crowd crowd;
@@ -33,6 +34,13 @@ static void crowd_accept(struct plx_tcp *stream, void *ctx)
 {
     (void)ctx;
     crowd.streams[crowd.echo.accepts++] = stream;
+}
+
+/* Whoever waits for a block wants room for a byte. */
+static void crowd_writable(struct plx_tcp *stream, void *ctx)
+{
+    (void)ctx;
+    crowd.served += plx_tcp_write(stream, "x", 1, PLX_QUEUED) == 1;
 }
 
 static void crowd_close(struct plx_tcp *stream, int reason, void *ctx)
@@ -45,6 +53,7 @@ static void crowd_close(struct plx_tcp *stream, int reason, void *ctx)
 
 static const struct plx_tcp_handler crowd_handler = {
     .on_accept = crowd_accept,
+    .on_writable = crowd_writable,
     .on_close = crowd_close,
 };
 
@@ -115,10 +124,74 @@ static void starved_streams_are_woken_by_as_many_as_buffers_are_left(void **stat
     close_crowd();
 }
 
+/* --- send blocks ------------------------------------------------------------------------------ */
+
+/* Takes all blocks of send queues; gives how many. */
+static uint32_t drain(struct plx_pool *pool, void **blocks, uint32_t max)
+{
+    uint32_t count = 0;
+    while (count < max && (blocks[count] = plx_pool_acquire(pool, PLX__BLOCK_BYTES)) != NULL)
+        count++;
+    assert_true(count < max);
+    return count;
+}
+
+static void cut_streams_are_woken_by_as_many_as_blocks_are_free(void **state)
+{
+    static void *blocks[4096];
+    open_crowd(*state, ((const struct net_mode *)*state)->receive);
+    struct plx_pool *pool = plx_reactor_pool(crowd.world.reactor);
+    uint32_t count = drain(pool, blocks, 4096);
+    /* None has anything to write any more, so that none takes what it is woken for. */
+    for (uint32_t i = 0; i < STREAMS; i++)
+        plx__block_wait(crowd.streams[i]);
+    for (unsigned turn = 0; turn < 5; turn++)
+        net_turn(&crowd.world);
+    uint32_t waiting = STREAMS;
+    assert_int_equal(count_links(&crowd.net->cut), waiting);
+    for (unsigned i = 0; i < 3; i++)
+        plx_pool_release(pool, blocks[--count]);
+    while (waiting > PLX__BATCH_MAX + 20) {
+        net_turn(&crowd.world);
+        assert_int_equal(count_links(&crowd.net->cut), waiting - 3);
+        waiting -= 3;
+    }
+    while (count > 0)
+        plx_pool_release(pool, blocks[--count]);
+    net_turn(&crowd.world);
+    assert_true(plx_pool_available(pool, PLX__BLOCK_BYTES) > PLX__BATCH_MAX);
+    assert_int_equal(count_links(&crowd.net->cut), waiting - PLX__BATCH_MAX);
+    NET_UNTIL(&crowd.world, count_links(&crowd.net->cut) == 0);
+    NET_UNTIL(&crowd.world, net_blocks_out(crowd.world.reactor) == 0);
+    close_crowd();
+}
+
+/* One block for all of them: it goes from one to the next. */
+static void cut_streams_are_all_served_by_one_block(void **state)
+{
+    static void *blocks[4096];
+    open_crowd(*state, ((const struct net_mode *)*state)->receive);
+    struct plx_pool *pool = plx_reactor_pool(crowd.world.reactor);
+    uint32_t count = drain(pool, blocks, 4096);
+    for (uint32_t i = 0; i < STREAMS; i++)
+        assert_int_equal(plx_tcp_write(crowd.streams[i], "x", 1, PLX_QUEUED), 0);
+    for (unsigned turn = 0; turn < 5; turn++)
+        net_turn(&crowd.world);
+    assert_int_equal(crowd.served, 0);
+    plx_pool_release(pool, blocks[--count]);
+    NET_UNTIL(&crowd.world, crowd.served == STREAMS);
+    while (count > 0)
+        plx_pool_release(pool, blocks[--count]);
+    NET_UNTIL(&crowd.world, net_blocks_out(crowd.world.reactor) == 0);
+    close_crowd();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(starved_streams_are_woken_by_as_many_as_buffers_are_left),
+        cmocka_unit_test(cut_streams_are_woken_by_as_many_as_blocks_are_free),
+        cmocka_unit_test(cut_streams_are_all_served_by_one_block),
     };
     return net_run("tcp_turns", tests, sizeof(tests) / sizeof(tests[0]));
 }
