@@ -161,14 +161,24 @@ static int check_flags(const struct plx__io *io, const struct plx_op *op)
     return inside ? 0 : -EFAULT;
 }
 
-static void submit_close(struct plx__io *io, struct plx_op *op)
+static void append_close(struct plx__io *io, struct plx_op *op)
 {
-    int rc = io->ops->submit(io, op);
-    if (rc != 0) {
-        /* A full ring: wait with the others that wait, and be tried again each turn. */
-        op->link = io->closing;
+    op->link = NULL;
+    if (io->closing_last != NULL)
+        io->closing_last->link = op;
+    else
         io->closing = op;
-    }
+    io->closing_last = op;
+}
+
+/* Of a descriptor that nothing names. False: the ring is full, and it waits with the others. */
+static bool submit_close(struct plx__io *io, struct plx_op *op)
+{
+    if (PLX_LIKELY(io->ops->submit(io, op) == 0))
+        return true;
+    append_close(io, op);
+    io->closes_ready++;
+    return false;
 }
 
 /*
@@ -193,29 +203,34 @@ static int take_close(struct plx__io *io, struct plx_op *op)
     plx__op_set_state(op, PLX_OP_QUEUED);
     io->in_flight++;
     io->submitted++;
-    if (uses == 0) {
-        submit_close(io, op);
-    } else {
-        op->link = io->closing;
-        io->closing = op;
-    }
+    if (uses == 0)
+        (void)submit_close(io, op);
+    else
+        append_close(io, op);
     return 0;
 }
 
-/* Closes whose descriptor has become free of ops go out. */
+/*
+ * Closes whose descriptor has become free of ops go out. Looks at a batch of those that wait, which
+ * then come last, so that each is looked at in time; with none that is ready nobody looks.
+ */
 static void submit_ready_closes(struct plx__io *io)
 {
-    struct plx_op *waiting = io->closing;
-    io->closing = NULL;
-    while (waiting != NULL) {
-        struct plx_op *op = waiting;
-        waiting = op->link;
-        if (io->fd_uses[op->fd] == FD_CLOSING) {
-            submit_close(io, op);
-        } else {
-            op->link = io->closing;
-            io->closing = op;
+    const struct plx_op *last = io->closing_last;
+    bool more = true;
+    for (uint32_t i = 0; more && i < PLX__BATCH_MAX && io->closes_ready != 0; i++) {
+        struct plx_op *op = io->closing;
+        more = op != last;
+        io->closing = op->link;
+        if (io->closing == NULL)
+            io->closing_last = NULL;
+        if (io->fd_uses[op->fd] != FD_CLOSING) {
+            append_close(io, op);
+            continue;
         }
+        io->closes_ready--;
+        if (!submit_close(io, op))
+            return;
     }
 }
 
@@ -335,7 +350,8 @@ static inline void finish(struct plx__io *io, struct plx_op *op, struct plx_even
 {
     event->flags |= (uint16_t)((op->flags & PLX_ZERO_COPY) >> 1);
     if ((op->state & PLX__OP_NAMES_FD) != 0) {
-        io->fd_uses[op->fd]--;
+        if (PLX_UNLIKELY(--io->fd_uses[op->fd] == FD_CLOSING))
+            io->closes_ready++;
     } else if (op->code == PLX_OP_CLOSE) {
         io->fd_uses[op->fd] = 0;
     }
@@ -357,7 +373,7 @@ uint32_t plx__io_poll(struct plx__io *io)
             finish(io, op, &batch[i].event);
         op->fn(op, &batch[i].event, op->ctx);
     }
-    if (PLX_UNLIKELY(io->closing != NULL))
+    if (PLX_UNLIKELY(io->closes_ready != 0))
         submit_ready_closes(io);
     return count;
 }

@@ -176,7 +176,9 @@ struct plx__io {
         in_flight; /* ops taken whose terminal event is not delivered, waiting closes included */
     struct plx_op *ended_first; /* ended without the kernel, waiting for delivery, by link */
     struct plx_op *ended_last;
-    struct plx_op *closing; /* closes that wait for their descriptor, by link */
+    struct plx_op *closing; /* closes that wait for their descriptor, or for the ring, by link */
+    struct plx_op *closing_last;
+    uint32_t closes_ready; /* of these, how many no op holds back any more */
     uint64_t submitted;
     uint64_t completed;
     uint64_t cancelled;
