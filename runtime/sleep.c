@@ -84,7 +84,7 @@ void plx__watch_end(struct plx_reactor *r, struct plx_poller *poller)
 static bool must_turn(const struct plx_reactor *r)
 {
     return r->sleep.unwatched != 0 || r->followed != PLX__STOP_NONE || r->deferred_first != NULL ||
-           r->io->closing != NULL || r->late_cancels != NULL || r->tasks.ready_count != 0 ||
+           r->io->closes_ready != 0 || r->late_cancels != NULL || r->tasks.ready_count != 0 ||
            r->pool.ready_count != 0 || plx_load_relaxed(&r->pool.away_waiting) != 0;
 }
 

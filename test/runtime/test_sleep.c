@@ -207,6 +207,38 @@ static void event_of_an_op_wakes_a_sleeper(void **state)
     }
 }
 
+static void on_closed(struct plx_op *ended, const struct plx_event *event, void *ctx)
+{
+    (void)ended;
+    (void)ctx;
+    plx_store_release(&came, plx_load_relaxed(&came) + (event->result == 0 ? 1 : 1000));
+}
+
+static int receive_and_close(struct plx_reactor *reactor, void *ctx)
+{
+    static struct plx_op closing;
+    int rc = receive(reactor, ctx);
+    plx_op_close(&closing, fds[0], on_closed, NULL);
+    return rc != 0 ? rc : plx_op_submit(reactor, &closing);
+}
+
+static void close_that_waits_for_an_op_lets_its_reactor_sleep(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < POLICIES; i++) {
+        if (!can_run(policies[i]))
+            continue;
+        make_pair(SOCK_STREAM, fds);
+        struct plx_runtime *rt = create(policies[i], "", receive_and_close);
+        rt_start(rt);
+        until_it_sleeps(rt, 0);
+        assert_int_equal(write(fds[1], "hello", 5), 5);
+        RT_UNTIL(plx_load_acquire(&came) == 6);
+        rt_finish(rt);
+        close(fds[1]);
+    }
+}
+
 static uint32_t look(struct plx_poller *armed, void *ctx)
 {
     struct plx_reactor *reactor = ctx;
@@ -589,6 +621,7 @@ int main(void)
         cmocka_unit_test(post_wakes_a_sleeper_when_a_third_one_has_ended),
         cmocka_unit_test(timer_wakes_a_sleeper_and_never_early),
         cmocka_unit_test(event_of_an_op_wakes_a_sleeper),
+        cmocka_unit_test(close_that_waits_for_an_op_lets_its_reactor_sleep),
         cmocka_unit_test(hot_socket_wakes_a_sleeper),
         cmocka_unit_test(poller_without_a_watch_keeps_its_reactor_awake),
         cmocka_unit_test(watches_used_up_are_refused_and_come_back),
