@@ -223,7 +223,7 @@ static int submit_plain(struct plx__epoll *epoll, struct plx_op *op)
 static int epoll_submit(struct plx__io *io, struct plx_op *op)
 {
     struct plx__epoll *epoll = of(io);
-    if (op->code == PLX_OP_READ_GROUP && op->len > io->groups[op->index].bytes)
+    if (op->code == PLX_OP_READ_GROUP && !plx__read_fits(&io->groups[op->index], op))
         return -EINVAL;
     if (plx__attempts[op->code] == NULL || is_for_worker(epoll, op))
         return submit_plain(epoll, op);

@@ -165,7 +165,7 @@ static int32_t try_read_group(struct plx__epoll *epoll, const struct plx_op *op,
     }
     struct parts parts = {.first = &parts.own, .count = 1};
     parts.own.iov_base = next_buffer(group);
-    parts.own.iov_len = op->len != 0 ? op->len : group->bytes;
+    parts.own.iov_len = op->len;
     int32_t result = transfer_parts(epoll, op, &parts);
     if (result > 0)
         lend_next(group, event);

@@ -268,6 +268,12 @@ static inline void *plx__group_lend(struct plx__group *group, uint16_t id)
     return group->blocks[id];
 }
 
+/* Whether a PLX_OP_READ_GROUP asks for something, and not for more than a buffer. */
+static inline bool plx__read_fits(const struct plx__group *group, const struct plx_op *op)
+{
+    return op->len != 0 && op->len <= group->bytes;
+}
+
 /* What each buffer of a PLX_OP_RECVMSG_GROUP keeps before a message's bytes. */
 static inline size_t plx__message_rooms(const struct msghdr *msg)
 {

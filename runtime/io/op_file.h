@@ -109,12 +109,12 @@ static inline void plx_op_writev(struct plx_op *op, int fd, const struct iovec *
 }
 
 /*
- * Reads up to `len` bytes (at most a buffer of the group) at `offset` into a buffer that the
- * backend takes from `group`. An event with result > 0 carries PLX_EV_BUFFER; give the buffer back
- * by plx_group_release. Result 0 is the end of the file, and lends none. -ENOBUFS: the group is
- * empty. Cancel: as plx_op_read. Cost: saves a buffer per waiting read, and nothing on a file:
- * there a fixed buffer of the caller's choice is faster. Errors at submit: -EINVAL more than a
- * buffer.
+ * Reads up to `len` bytes (1 to a buffer of the group) at `offset` into a buffer that the backend
+ * takes from `group`. An event with result > 0 carries PLX_EV_BUFFER; give the buffer back by
+ * plx_group_release. Result 0 is the end of the file, and lends none. -ENOBUFS: the group is empty.
+ * Cancel: as plx_op_read. Cost: saves a buffer per waiting read, and nothing on a file: there a
+ * fixed buffer of the caller's choice is faster. Errors at submit: -EINVAL `len` is 0 or more than
+ * a buffer.
  */
 static inline void plx_op_read_group(struct plx_op *op, int fd, uint16_t group, uint32_t len,
                                      uint64_t offset, plx_op_fn fn, void *ctx)

@@ -65,7 +65,7 @@ static int sim_submit(struct plx__io *io, struct plx_op *op)
             return 0;
         }
     }
-    if (op->code == PLX_OP_READ_GROUP && op->len > io->groups[op->index].bytes)
+    if (op->code == PLX_OP_READ_GROUP && !plx__read_fits(&io->groups[op->index], op))
         return -EINVAL;
     if (b->slot_count == SLOTS_MAX || b->ring_used + RESERVE >= b->ring_entries ||
         sim_chance(world, PLX__SIM_SUBMIT_FULL))

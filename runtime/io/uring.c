@@ -285,7 +285,7 @@ static int check_group_op(struct plx__io *io, struct plx_op *op)
     PLX_ASSERT(op->index < PLX_GROUPS_MAX);
     struct plx__group *group = &io->groups[op->index];
     PLX_ASSERT(group->count != 0);
-    if (op->code == PLX_OP_READ_GROUP && op->len > group->bytes)
+    if (op->code == PLX_OP_READ_GROUP && !plx__read_fits(group, op))
         return -EINVAL;
     if (op->code == PLX_OP_RECVMSG_GROUP && !plx__message_fits(group, op))
         return -EINVAL;

@@ -176,8 +176,6 @@ static bool take_buffer(struct plx__workers *workers, struct worker *worker, str
     }
     worker->buffer_id = group->free_ids[--group->free_count];
     worker->job.mem.buf = group->blocks[worker->buffer_id];
-    if (op->len == 0)
-        worker->job.len = group->bytes;
     return true;
 }
 

@@ -415,6 +415,23 @@ static void fixed_buffer_outside_of_the_arena_is_efault_and_leaves_no_trace(void
     walk(state, 0, 0, refuse_fixed);
 }
 
+static void refuse_length(struct life *l)
+{
+    if (l->kind->code != PLX_OP_READ_GROUP)
+        return;
+    life_op(l)->len = 0;
+    expect_refused(l, -EINVAL);
+    life_prepare(l);
+    life_op(l)->len = PLX_PAGE + 1;
+    expect_refused(l, -EINVAL);
+}
+
+/* Nothing would look like the end of the file; the backends agree that it is an error. */
+static void read_group_of_nothing_or_too_much_is_einval_and_leaves_no_trace(void **state)
+{
+    walk(state, 0, 0, refuse_length);
+}
+
 static void refuse_closing(struct life *l)
 {
     struct seen closing = {0};
@@ -592,6 +609,7 @@ int main(void)
         KINDS_CASE(flag_that_is_not_the_ops_is_einval_and_leaves_no_trace),
         KINDS_CASE_SMALL(full_ring_is_eagain_and_leaves_no_trace),
         KINDS_CASE(fixed_buffer_outside_of_the_arena_is_efault_and_leaves_no_trace),
+        KINDS_CASE(read_group_of_nothing_or_too_much_is_einval_and_leaves_no_trace),
         KINDS_CASE(descriptor_closed_while_named_waits_and_refuses_others),
         KINDS_CASE(resubmitted_in_its_own_callback_goes_on),
         KINDS_CASE(deadline_racing_with_completion_leaves_one_end),

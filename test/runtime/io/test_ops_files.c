@@ -276,6 +276,9 @@ static void read_group_lends_a_buffer_and_none_at_the_end(void **state)
     struct seen too_long = {0};
     plx_op_read_group(&too_long.op, fd, group, FRAME + 1, 0, seen_note, &too_long);
     assert_int_equal(world_try_submit(world, &too_long.op), -EINVAL);
+    struct seen nothing = {0};
+    plx_op_read_group(&nothing.op, fd, group, 0, 0, seen_note, &nothing);
+    assert_int_equal(world_try_submit(world, &nothing.op), -EINVAL);
     world_close_fd(world, fd);
 }
 
