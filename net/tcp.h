@@ -120,11 +120,14 @@ PLX_API PLX_COLD PLX_MUST_CHECK int plx_tcp_bind(struct plx_runtime *runtime,
  * Accepts connections from `fd`, a socket of plx_tcp_bind, on this reactor. Each accepted stream
  * starts with `ctx`. When descriptors or the kernel's memory run out, accepting pauses and is tried
  * again, at first after 10 ms, later each second, and whenever a stream closes; connections wait in
- * the kernel meanwhile. When the reactor's memory is exhausted new connections are closed and
- * counted.
+ * the kernel meanwhile, as they do at streams_max. When the reactor's memory is exhausted new
+ * connections are closed and counted as refused, like those that the kernel had accepted beyond
+ * streams_max. A streams_max that is not above the backlog costs speed: one connection a turn.
  * Ownership: on success `fd` is the library's. `opts` (NULL: defaults) is copied, `handler` is
  * borrowed. Cost: set-up. Errors: -EINVAL an option, named by `diag`; -ENOMEM the reactor's arena
- * is exhausted; -ESHUTDOWN the reactor is stopping. `fd` is then still the caller's.
+ * is exhausted; -ENOSPC it has PLX_GROUPS_MAX groups already, and the first stream with these
+ * receive_bytes needs one; what plx_group_create met besides; -ESHUTDOWN the reactor is stopping.
+ * `fd` is then still the caller's.
  */
 PLX_API PLX_COLD PLX_MUST_CHECK int
 plx_tcp_listen_fd(struct plx_reactor *reactor, int fd, const struct plx_tcp_opts *opts,
@@ -155,8 +158,8 @@ PLX_API PLX_COLD void plx_tcp_listener_addr(const struct plx_tcp_listener *liste
  * Begins a connection; on_connect follows, or on_close with the reason why not. What is written
  * before is queued. Ownership: `addr` and `opts` (NULL: defaults; backlog and streams_max do not
  * matter) are copied; `handler` is borrowed. Errors, after which there is no stream and no call:
- * -EINVAL an option or no address; -EMFILE … of socket(2); -ENOMEM the reactor's arena is
- * exhausted; -ESHUTDOWN the reactor is stopping.
+ * -EINVAL an option or no address; -EMFILE … of socket(2); -ENOMEM, -ENOSPC and others as of
+ * plx_tcp_listen_fd; -ESHUTDOWN the reactor is stopping.
  */
 PLX_API PLX_MUST_CHECK int plx_tcp_connect(struct plx_reactor *reactor, const struct plx_addr *addr,
                                            const struct plx_tcp_opts *opts, struct plx_tcp **out,

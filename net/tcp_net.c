@@ -130,6 +130,19 @@ int plx__net_prepare_spin(struct plx__net *net)
     return net->hot_block != NULL ? 0 : -ENOMEM;
 }
 
+static PLX_COLD int tell_ring_error(int rc, struct plx_diag *diag)
+{
+    if (rc == -ENOMEM)
+        return plx_diag_set(diag, rc, "arena",
+                            "the reactor's arena, or its pool, has no room for receive buffers");
+    if (rc == -ENOSPC)
+        return plx_diag_set(diag, rc, "groups",
+                            "the reactor has %u groups already, and none is for receive buffers",
+                            PLX_GROUPS_MAX);
+    return plx_diag_set(diag, rc, "groups", "no group for receive buffers could be made: %s",
+                        strerror(-rc));
+}
+
 PLX_COLD int plx__net_prepare(struct plx_reactor *reactor, const struct plx_tcp_opts *opts,
                               struct plx__net **out, struct plx_diag *diag)
 {
@@ -146,8 +159,7 @@ PLX_COLD int plx__net_prepare(struct plx_reactor *reactor, const struct plx_tcp_
     if (rc == 0 && opts->receive == PLX_RECV_SPIN)
         rc = plx__net_prepare_spin(net);
     if (rc != 0)
-        return plx_diag_set(diag, rc, "arena",
-                            "the reactor's arena, or its pool, has no room for receive buffers");
+        return tell_ring_error(rc, diag);
     /* All out is for waiting; but a pool that never had one is too small. */
     if (!plx_pool_fits(net->pool, PLX__BLOCK_BYTES))
         return plx_diag_set(diag, -ENOMEM, "arena",

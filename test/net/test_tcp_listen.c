@@ -470,6 +470,55 @@ static void say(struct plx_op *op, int32_t result, uint16_t flags)
     op->fn(op, &event, op->ctx);
 }
 
+static int refuse_group(struct plx__io *io, uint16_t index)
+{
+    (void)io;
+    (void)index;
+    return -EPERM;
+}
+
+/* No place for a group, or the kernel refuses its ring: the diagnosis does not blame the arena. */
+static void groups_that_cannot_be_made_are_named(void **state)
+{
+    struct net_world world;
+    struct plx_tcp_listener *listener;
+    struct plx_tcp *stream;
+    struct plx_diag diag = {0};
+    struct plx_addr addr = net_loopback(0);
+    uint16_t group;
+    net_world_open(&world, *state, 1, "2M");
+    struct plx__io *io = plx__reactor_io(world.reactor);
+    const struct plx__io_ops *ops = io->ops;
+    struct plx__io_ops refusing = *ops;
+    refusing.group_open = refuse_group;
+    io->ops = &refusing;
+    assert_int_equal(plx_tcp_listen(world.reactor, &addr, &world.opts, &listener, &diag,
+                                    &net_echo_handler, NULL),
+                     -EPERM);
+    assert_string_equal(diag.what, "groups");
+    assert_non_null(strstr(diag.text, strerror(EPERM)));
+    io->ops = ops;
+
+    uint32_t groups = 0;
+    while (plx_group_create(world.reactor, 1, PLX_PAGE, &group) == 0)
+        groups++;
+    assert_int_equal(groups, PLX_GROUPS_MAX);
+    diag = (struct plx_diag){0};
+    assert_int_equal(plx_tcp_listen(world.reactor, &addr, &world.opts, &listener, &diag,
+                                    &net_echo_handler, NULL),
+                     -ENOSPC);
+    assert_string_equal(diag.what, "groups");
+    addr = net_loopback(9);
+    assert_int_equal(plx_tcp_connect(world.reactor, &addr, &world.opts, &stream, &diag,
+                                     &net_echo_handler, NULL),
+                     -ENOSPC);
+    assert_null(stream);
+    /* Nobody receives into them; as the world's end wants all blocks home. */
+    for (uint32_t i = 0; i < PLX_GROUPS_MAX; i++)
+        plx_pool_release(plx_reactor_pool(world.reactor), io->groups[i].blocks[0]);
+    net_world_close(&world);
+}
+
 static void accept_errors_are_counted_or_waited_out(void **state)
 {
     static const int gone[] = {-ECONNABORTED, -EINTR,     -EPERM,  -EPROTO,       -ENETDOWN,
@@ -734,6 +783,7 @@ int main(void)
         cmocka_unit_test(arena_exhausted_connections_are_closed_and_counted),
         cmocka_unit_test(arena_with_little_left_fails_cleanly),
         cmocka_unit_test(pool_without_buffers_fails_cleanly),
+        cmocka_unit_test(groups_that_cannot_be_made_are_named),
         cmocka_unit_test(accept_errors_are_counted_or_waited_out),
         cmocka_unit_test(send_that_takes_nothing_ends_rather_than_repeats),
         cmocka_unit_test(listen_with_bad_options_is_refused_by_name),
