@@ -83,7 +83,12 @@ struct plx_tcp_opts {
     bool nodelay;               /* true: small writes leave at once (TCP_NODELAY) */
     uint32_t backlog;           /* 4096: connections that wait to be accepted; net.core.somaxconn
                                    cuts it */
-    uint32_t streams_max;       /* 65536: accepting pauses while a listener has so many streams */
+    /*
+     * 65536: accepting pauses while a listener has so many streams. The kernel may have accepted
+     * some more by then: they are closed, and counted as refused. With no more than `backlog`
+     * places left, and so always where streams_max <= backlog, one connection a turn is accepted.
+     */
+    uint32_t streams_max;
     uint32_t send_queue_bytes;  /* 256 KiB: bound of a stream's queue */
     /*
      * 30 s: a stream whose queue is not empty and of whose bytes the kernel takes none for so long
@@ -184,8 +189,9 @@ PLX_API PLX_MUST_CHECK int64_t plx_tcp_write(struct plx_tcp *stream, const void 
 /*
  * Sends now or not at all: 0 when all was taken. What a partial send leaves is finished by the
  * queue. Errors: -EAGAIN nothing was taken: something is queued, the kernel's buffer is full, or
- * there would be no room for a rest; -EMSGSIZE `len` is above send_queue_bytes; -ENOTCONN not
- * connected yet; otherwise as plx_tcp_write. Cost: hot; one system call, none when something is
+ * there would be no room for a rest; no on_writable follows, as now has passed by then: what is
+ * still wanted later goes by plx_tcp_write; -EMSGSIZE `len` is above send_queue_bytes; -ENOTCONN
+ * not connected yet; otherwise as plx_tcp_write. Cost: hot; one system call, none when something is
  * queued.
  */
 PLX_API PLX_MUST_CHECK int plx_tcp_send_now(struct plx_tcp *stream, const void *data, size_t len);
@@ -193,8 +199,9 @@ PLX_API PLX_MUST_CHECK int plx_tcp_send_now(struct plx_tcp *stream, const void *
 /*
  * Queues all of `len` > 0 bytes, and drops them whole if the first has not left by `not_after_ns`
  * of plx_reactor_now_ns; on_expired tells. Bytes behind it leave in order all the same. 0 when
- * taken. Errors: -EAGAIN no room, or PLX_TCP_DATED_MAX such messages wait; -EMSGSIZE `len` is
- * above send_queue_bytes; -EPIPE the stream is closing or closed. Cost: hot; reads the clock.
+ * taken. Errors: -EAGAIN no room, or PLX_TCP_DATED_MAX such messages wait; no on_writable follows:
+ * try again with the next message, or in a later turn; -EMSGSIZE `len` is above send_queue_bytes;
+ * -EPIPE the stream is closing or closed. Cost: hot; reads the clock.
  */
 PLX_API PLX_MUST_CHECK int plx_tcp_write_before(struct plx_tcp *stream, const void *data,
                                                 size_t len, uint64_t not_after_ns);
