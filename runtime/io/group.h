@@ -22,7 +22,9 @@ struct plx_reactor;
  * (a multiple of PLX_PAGE up to PLX_POOL_BLOCK_MAX), each a block of the reactor's pool, and gives
  * its index. It lives as long as the reactor. Cost: set-up. Errors, after which nothing was taken:
  * -EINVAL shapes; -ENOSPC PLX_GROUPS_MAX reached; -ENOMEM the pool has not so many blocks free, or
- * the arena no room for the tables.
+ * the arena no room for the tables. On the uring backend also what registering the ring of buffers
+ * met: the blocks are back then, but the tables stay carved, so that each further try costs the
+ * arena some bytes a buffer. Source: io_uring_register_buf_ring(3).
  */
 PLX_API PLX_MUST_CHECK int plx_group_create(struct plx_reactor *reactor, uint32_t count,
                                             uint32_t bytes, uint16_t *out);
