@@ -403,7 +403,8 @@ static void set_poller(struct plx_tcp *stream, bool armed)
     }
     plx_poller_arm(reactor, &stream->poller, look, stream);
     /* There are as many watches as hot sockets; without one the reactor would not sleep. */
-    (void)plx_poller_watch(reactor, &stream->poller, stream->fd, POLLIN);
+    int rc = plx_poller_watch(reactor, &stream->poller, stream->fd, POLLIN);
+    (void)rc;
 }
 
 void plx__recv_settle(struct plx_tcp *stream)

@@ -98,8 +98,8 @@ PLX_API void plx_poller_arm(struct plx_reactor *reactor, struct plx_poller *poll
  * disarming; plx_op_close of `fd` waits for that. Errors: -ENOSPC more than POLLUX_HOT_MAX + 16:
  * the reactor does not sleep while it is armed.
  */
-PLX_API int plx_poller_watch(struct plx_reactor *reactor, struct plx_poller *poller, int fd,
-                             uint32_t bits);
+PLX_API PLX_MUST_CHECK int plx_poller_watch(struct plx_reactor *reactor, struct plx_poller *poller,
+                                            int fd, uint32_t bits);
 
 /* It is not called any more; allowed from inside any poller's function, its own too. O(1). */
 PLX_API void plx_poller_disarm(struct plx_reactor *reactor, struct plx_poller *poller);

@@ -387,8 +387,9 @@ int plx_cp_copy_start(struct plx_reactor *reactor, void *ctx)
     if (rc != 0)
         return rc;
     /* Cheaper ops where the backend can; elsewhere they are what they are. */
-    (void)plx_fd_register(reactor, copy->files->source_fd);
-    (void)plx_fd_register(reactor, copy->files->draft_fd);
+    rc = plx_fd_register(reactor, copy->files->source_fd);
+    rc = plx_fd_register(reactor, copy->files->draft_fd);
+    (void)rc;
     for (uint32_t i = 0; i < copy->request->depth; i++)
         begin_block(&copy->slots[i]);
     return 0;

@@ -228,12 +228,12 @@ static inline enum plx_op_state plx_op_state(const struct plx_op *op)
  * number above the table; -EOPNOTSUPP this backend looks up every time, which is no harm; -EBUSY an
  * op names `fd` now, or it is registered.
  */
-PLX_API int plx_fd_register(struct plx_reactor *reactor, int fd);
+PLX_API PLX_MUST_CHECK int plx_fd_register(struct plx_reactor *reactor, int fd);
 
 /* Undoes it, leaving `fd` open. Errors: -EBADF; -ENOENT it is not registered; -EBUSY an op names
  * it.
  */
-PLX_API int plx_fd_unregister(struct plx_reactor *reactor, int fd);
+PLX_API PLX_MUST_CHECK int plx_fd_unregister(struct plx_reactor *reactor, int fd);
 
 PLX_EXTERN_C_END
 

@@ -122,7 +122,8 @@ static int open_reads(struct plx_bench_slice *slice, void *ctx, struct plx_diag 
             rc = plx_diag_set(diag, -ENOMEM, "arena", "no room for %u buffers", reads->depth);
     }
     /* What is not had here is slower, and no failure. */
-    (void)plx_fd_register(reads->reactor, reads->files->source_fd);
+    int refused = plx_fd_register(reads->reactor, reads->files->source_fd);
+    (void)refused;
     return rc;
 }
 
