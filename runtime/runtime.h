@@ -108,7 +108,8 @@ PLX_API void plx_runtime_destroy(struct plx_runtime *runtime);
 
 /*
  * Gives reactor `index` of the plan to the calling thread. Its affinity is checked, never changed:
- * with POLLUX_PIN=require it must be exactly the planned core, with `try` another is recorded.
+ * with POLLUX_PIN=require it must be exactly the planned core, with `try` another is recorded. Its
+ * signal mask is its own: block or ignore SIGPIPE if ops write to pipes (plx_op_write).
  * Errors: -EINVAL no such reactor, or affinity; -EBUSY it is running or has run; -EXDEV and
  * -ESHUTDOWN as plx_runtime_start; -EAGAIN it shares the SQ thread of a reactor that is not running
  * yet; what arena or ring met.

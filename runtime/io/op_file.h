@@ -47,7 +47,9 @@ static inline void plx_op_read(struct plx_op *op, int fd, void *buf, uint32_t le
 /*
  * Writes up to `len` bytes; as plx_op_read. Shapes: a result below `len` is possible. Ownership:
  * `data` is borrowed until the terminal event. Cancel: with -ECANCELED nothing was written.
- * Errors in the event: of pwrite(2). Source: io_uring_prep_write(3).
+ * Errors in the event: of pwrite(2); -EPIPE nobody reads from the pipe: its SIGPIPE is blocked on
+ * the threads that the runtime makes, while one that adopted its reactor must have blocked or
+ * ignored it, or it ends the process. Source: io_uring_prep_write(3), pipe(7).
  */
 static inline void plx_op_write(struct plx_op *op, int fd, const void *data, uint32_t len,
                                 uint64_t offset, plx_op_fn fn, void *ctx)
