@@ -244,14 +244,30 @@ static void c2c_has_a_row_for_each_pair_and_each_of_its_nodes(void **state)
     json_decref(root);
 }
 
+static const char *case_of(const json_t *rows, size_t index)
+{
+    return json_string_value(json_object_get(json_array_get(rows, index), "case"));
+}
+
+/* Rows of a case stand together, though nodes are measured one after the other. */
+static void check_order(const json_t *rows)
+{
+    for (size_t i = 1; i < json_array_size(rows); i++) {
+        bool begins = strcmp(case_of(rows, i - 1), case_of(rows, i)) != 0;
+        for (size_t j = 0; begins && j < i; j++)
+            assert_string_not_equal(case_of(rows, j), case_of(rows, i));
+    }
+}
+
 static void mem_has_a_row_for_each_node_of_cores_and_of_memory(void **state)
 {
     (void)state;
     json_t *root;
-    json_t *rows = measure("mem --size 2M --only chase_4K --only loaded", &root);
+    json_t *rows = measure("mem --size 2M --only chase_4K --only 'loaded*'", &root);
     uint32_t memories = 0;
     uint32_t cores = 0;
     check_nodes(rows);
+    check_order(rows);
     for (uint32_t i = 0; i < machine->node_count; i++) {
         const struct plx_machine_node *node = &machine->nodes[i];
         cores += node->cpu_count != 0;
@@ -286,6 +302,7 @@ static void mem_has_a_row_for_each_node_of_cores_and_of_memory(void **state)
                          node_nearest_memory(machine, (uint32_t)number_of(row, "node_a")));
     }
     assert_int_equal(loaded, 7 * cores);
+    assert_int_equal(json_array_size(rows), cores * memories + 2 * loaded);
     json_decref(root);
 }
 
