@@ -19,19 +19,34 @@ static void take_out(struct plx__waiter *waiter)
         waiter->next->prev = waiter->prev;
     else
         queue->last = waiter->prev;
+    waiter->queue = NULL;
 }
 
-static void leave(void *ctx)
+static void leave(struct plx__waiter *waiter, int result)
 {
-    struct plx__waiter *waiter = ctx;
     take_out(waiter);
-    plx__task_wake(waiter->task, -ECANCELED);
+    plx__task_wake(waiter->task, result);
     if (waiter->left != NULL)
         waiter->left(waiter->ctx);
 }
 
-int plx__wait_in(struct plx_wait_queue *queue, struct plx__waiter *waiter)
+static void be_cancelled(void *ctx)
 {
+    leave(ctx, -ECANCELED);
+}
+
+static void be_late(struct plx_timer *timer, void *ctx)
+{
+    struct plx__waiter *waiter = ctx;
+    (void)timer;
+    /* Unless it was woken before, and has yet to run. */
+    if (waiter->queue != NULL)
+        leave(waiter, -ETIMEDOUT);
+}
+
+int plx__wait_in(struct plx_wait_queue *queue, struct plx__waiter *waiter, uint64_t at_ns)
+{
+    struct plx_reactor *reactor = waiter->task->tasks->reactor;
     waiter->queue = queue;
     waiter->next = NULL;
     waiter->prev = queue->last;
@@ -40,7 +55,12 @@ int plx__wait_in(struct plx_wait_queue *queue, struct plx__waiter *waiter)
     else
         queue->first = waiter;
     queue->last = waiter;
-    return (int)plx__task_wait(waiter->task, leave, waiter);
+    if (at_ns != UINT64_MAX)
+        plx_timer_arm(reactor, &waiter->timer, at_ns, be_late, waiter);
+    int result = (int)plx__task_wait(waiter->task, be_cancelled, waiter);
+    if (at_ns != UINT64_MAX)
+        plx_timer_disarm(reactor, &waiter->timer);
+    return result;
 }
 
 void plx__wait_wake_first(struct plx_wait_queue *queue, int result)
@@ -82,16 +102,23 @@ int plx_sem_try_acquire(struct plx_sem *sem, uint64_t units)
     return 0;
 }
 
-int plx_sem_acquire(struct plx_sem *sem, uint64_t units)
+int plx_sem_acquire_until(struct plx_sem *sem, uint64_t units, uint64_t at_ns)
 {
     int why = 0;
-    struct plx__waiter waiter = {.units = units, .left = serve, .ctx = sem};
-    waiter.task = plx__task_enter(&why);
+    struct plx_task *task = plx__task_enter(&why);
     if (why == -ECANCELED)
         return why;
     if (plx_sem_try_acquire(sem, units) == 0)
         return 0;
-    return waiter.task == NULL ? why : plx__wait_in(&sem->waiting, &waiter);
+    if (task == NULL)
+        return why;
+    struct plx__waiter waiter = {.task = task, .units = units, .left = serve, .ctx = sem};
+    return plx__wait_in(&sem->waiting, &waiter, at_ns);
+}
+
+int plx_sem_acquire(struct plx_sem *sem, uint64_t units)
+{
+    return plx_sem_acquire_until(sem, units, UINT64_MAX);
 }
 
 void plx_sem_release(struct plx_sem *sem, uint64_t units)
@@ -128,7 +155,7 @@ void plx_gate_shut(struct plx_gate *gate)
     gate->closed = true;
 }
 
-int plx_gate_close(struct plx_gate *gate)
+int plx_gate_close_until(struct plx_gate *gate, uint64_t at_ns)
 {
     int why = 0;
     gate->closed = true;
@@ -137,7 +164,12 @@ int plx_gate_close(struct plx_gate *gate)
     struct plx__waiter waiter = {.task = plx__task_enter(&why)};
     if (waiter.task == NULL)
         return why;
-    return gate->inside == 0 ? 0 : plx__wait_in(&gate->waiting, &waiter);
+    return gate->inside == 0 ? 0 : plx__wait_in(&gate->waiting, &waiter, at_ns);
+}
+
+int plx_gate_close(struct plx_gate *gate)
+{
+    return plx_gate_close_until(gate, UINT64_MAX);
 }
 
 /* --- promises --------------------------------------------------------------------------------- */
@@ -228,30 +260,44 @@ int plx_chan_try_recv(struct plx_chan *chan, void *item)
     return 0;
 }
 
-int plx_chan_send(struct plx_chan *chan, const void *item)
+int plx_chan_send_until(struct plx_chan *chan, const void *item, uint64_t at_ns)
 {
     int why = 0;
-    struct plx__waiter waiter = {.item = (void *)(uintptr_t)item};
-    waiter.task = plx__task_enter(&why);
+    struct plx_task *task = plx__task_enter(&why);
     if (why == -ECANCELED)
         return why;
     int rc = plx_chan_try_send(chan, item);
     if (rc != -EAGAIN)
         return rc;
-    return waiter.task == NULL ? why : plx__wait_in(&chan->senders, &waiter);
+    if (task == NULL)
+        return why;
+    struct plx__waiter waiter = {.task = task, .item = (void *)(uintptr_t)item};
+    return plx__wait_in(&chan->senders, &waiter, at_ns);
 }
 
-int plx_chan_recv(struct plx_chan *chan, void *item)
+int plx_chan_send(struct plx_chan *chan, const void *item)
+{
+    return plx_chan_send_until(chan, item, UINT64_MAX);
+}
+
+int plx_chan_recv_until(struct plx_chan *chan, void *item, uint64_t at_ns)
 {
     int why = 0;
-    struct plx__waiter waiter = {.item = item};
-    waiter.task = plx__task_enter(&why);
+    struct plx_task *task = plx__task_enter(&why);
     if (why == -ECANCELED)
         return why;
     int rc = plx_chan_try_recv(chan, item);
     if (rc != -EAGAIN)
         return rc;
-    return waiter.task == NULL ? why : plx__wait_in(&chan->receivers, &waiter);
+    if (task == NULL)
+        return why;
+    struct plx__waiter waiter = {.task = task, .item = item};
+    return plx__wait_in(&chan->receivers, &waiter, at_ns);
+}
+
+int plx_chan_recv(struct plx_chan *chan, void *item)
+{
+    return plx_chan_recv_until(chan, item, UINT64_MAX);
 }
 
 void plx_chan_close_send(struct plx_chan *chan)

@@ -12,6 +12,9 @@
  * no end of their own.
  *
  * Cancelling: a wait that is cancelled has taken nothing and given nothing, and answers -ECANCELED.
+ * Functions named _until have a deadline, `at_ns` of the reactor's clock (UINT64_MAX: none): a wait
+ * that it ends has taken and given nothing either, and answers -ETIMEDOUT. What needs no wait is
+ * done whatever the time.
  *
  * Threads: the one that polls the reactor. Functions that wait are for tasks (-EDEADLK elsewhere,
  * where they would have to wait); all others may be called in callbacks and between turns too.
@@ -46,6 +49,8 @@ PLX_API void plx_sem_init(struct plx_sem *sem, uint64_t units);
  * -EDEADLK. Cost: hot; a wait only if it has to.
  */
 PLX_API PLX_MUST_CHECK int plx_sem_acquire(struct plx_sem *sem, uint64_t units);
+PLX_API PLX_MUST_CHECK int plx_sem_acquire_until(struct plx_sem *sem, uint64_t units,
+                                                 uint64_t at_ns);
 
 /* The same without waiting: -EAGAIN. */
 PLX_API PLX_MUST_CHECK int plx_sem_try_acquire(struct plx_sem *sem, uint64_t units);
@@ -73,10 +78,11 @@ PLX_API void plx_gate_leave(struct plx_gate *gate);
 PLX_API void plx_gate_shut(struct plx_gate *gate);
 
 /*
- * Shuts the gate and waits until all that had entered has left. 0; -ECANCELED or -EDEADLK: it is
- * shut, and some are still inside. Any number of tasks may wait.
+ * Shuts the gate and waits until all that had entered has left. 0; -ECANCELED, -ETIMEDOUT or
+ * -EDEADLK: it is shut, and some are still inside. Any number of tasks may wait.
  */
 PLX_API PLX_MUST_CHECK int plx_gate_close(struct plx_gate *gate);
+PLX_API PLX_MUST_CHECK int plx_gate_close_until(struct plx_gate *gate, uint64_t at_ns);
 
 /* --- channels --------------------------------------------------------------------------------- */
 
@@ -104,10 +110,13 @@ PLX_API PLX_MUST_CHECK int plx_chan_init(struct plx_chan *chan, void *memory, ui
  * 0; -EPIPE one of its ends is closed; -ECANCELED; -EDEADLK.
  */
 PLX_API PLX_MUST_CHECK int plx_chan_send(struct plx_chan *chan, const void *item);
+PLX_API PLX_MUST_CHECK int plx_chan_send_until(struct plx_chan *chan, const void *item,
+                                               uint64_t at_ns);
 
 /* Copies the oldest item out, waiting while there is none. 0; -EPIPE it is empty and its sending
  * end closed, or its receiving end is; -ECANCELED; -EDEADLK. */
 PLX_API PLX_MUST_CHECK int plx_chan_recv(struct plx_chan *chan, void *item);
+PLX_API PLX_MUST_CHECK int plx_chan_recv_until(struct plx_chan *chan, void *item, uint64_t at_ns);
 
 /* The same without waiting: -EAGAIN full, or empty. */
 PLX_API PLX_MUST_CHECK int plx_chan_try_send(struct plx_chan *chan, const void *item);

@@ -267,17 +267,24 @@ int plx_xchan_try_recv(struct plx_xchan *chan, void *item)
     return 0;
 }
 
-int plx_xchan_recv(struct plx_xchan *chan, void *item)
+int plx_xchan_recv_until(struct plx_xchan *chan, void *item, uint64_t at_ns)
 {
     int why = 0;
-    struct plx__waiter waiter = {.item = item};
-    waiter.task = plx__task_enter(&why);
+    struct plx_task *task = plx__task_enter(&why);
     if (why == -ECANCELED)
         return why;
     int rc = plx_xchan_try_recv(chan, item);
     if (rc != -EAGAIN)
         return rc;
-    return waiter.task == NULL ? why : plx__wait_in(&chan->recv.waiting, &waiter);
+    if (task == NULL)
+        return why;
+    struct plx__waiter waiter = {.task = task, .item = item};
+    return plx__wait_in(&chan->recv.waiting, &waiter, at_ns);
+}
+
+int plx_xchan_recv(struct plx_xchan *chan, void *item)
+{
+    return plx_xchan_recv_until(chan, item, UINT64_MAX);
 }
 
 /* --- sending ---------------------------------------------------------------------------------- */
@@ -328,38 +335,53 @@ int plx_xchan_try_send(struct plx_xchan *chan, const void *item)
     return rc;
 }
 
-int plx_xchan_send(struct plx_xchan *chan, const void *item)
+/* With a credit only the ring can be full, and the other reactor empties it. */
+static int post_until(struct plx_xchan *chan, const void *item, uint64_t at_ns)
 {
-    int why = 0;
-    struct plx__waiter waiter = {.task = plx__task_enter(&why)};
-    if (why == -ECANCELED)
-        return why;
-    int rc = plx_xchan_try_send(chan, item);
-    if (rc != -EAGAIN)
-        return rc;
-    if (waiter.task == NULL)
-        return why;
-
-    if (chan->credits != 0 && chan->send.waiting.first == NULL)
-        chan->credits--;
-    else
-        rc = plx__wait_in(&chan->send.waiting, &waiter);
-    if (rc != 0 && rc != -EAGAIN)
-        return rc;
-    /* With a credit only the ring can be full, and the other reactor empties it. */
-    rc = check_send(chan);
+    int rc = check_send(chan);
     if (rc == 0)
         rc = post_item(chan, item);
     while (rc == -EAGAIN) {
+        if (at_ns != UINT64_MAX && plx__reactor_clock_ns(chan->send.reactor) >= at_ns)
+            return -ETIMEDOUT;
         rc = plx_task_yield();
         if (rc == 0)
             rc = check_send(chan);
         if (rc == 0)
             rc = post_item(chan, item);
     }
+    return rc;
+}
+
+int plx_xchan_send_until(struct plx_xchan *chan, const void *item, uint64_t at_ns)
+{
+    int why = 0;
+    struct plx_task *task = plx__task_enter(&why);
+    if (why == -ECANCELED)
+        return why;
+    int rc = plx_xchan_try_send(chan, item);
+    if (rc != -EAGAIN)
+        return rc;
+    if (task == NULL)
+        return why;
+
+    if (chan->credits != 0 && chan->send.waiting.first == NULL) {
+        chan->credits--;
+    } else {
+        struct plx__waiter waiter = {.task = task};
+        rc = plx__wait_in(&chan->send.waiting, &waiter, at_ns);
+        if (rc != 0)
+            return rc;
+    }
+    rc = post_until(chan, item, at_ns);
     if (rc != 0) {
         chan->credits++;
         grant(chan);
     }
     return rc;
+}
+
+int plx_xchan_send(struct plx_xchan *chan, const void *item)
+{
+    return plx_xchan_send_until(chan, item, UINT64_MAX);
 }

@@ -94,6 +94,9 @@ PLX_API PLX_MUST_CHECK int plx_xchan_open_recv(struct plx_xchan *chan, struct pl
  * receiver closes; -EPIPE one of the ends is gone; -ENOTCONN not opened; -ECANCELED; -EDEADLK.
  */
 PLX_API PLX_MUST_CHECK int plx_xchan_send(struct plx_xchan *chan, const void *item);
+/* The same with a deadline, as in sync.h: -ETIMEDOUT. */
+PLX_API PLX_MUST_CHECK int plx_xchan_send_until(struct plx_xchan *chan, const void *item,
+                                                uint64_t at_ns);
 
 /* The same without waiting: -EAGAIN no credit, or the ring between the two is full. */
 PLX_API PLX_MUST_CHECK int plx_xchan_try_send(struct plx_xchan *chan, const void *item);
@@ -101,6 +104,8 @@ PLX_API PLX_MUST_CHECK int plx_xchan_try_send(struct plx_xchan *chan, const void
 /* Receives the oldest item, waiting for one. 0; -EPIPE the sending end is gone and all was
  * received, or this one is closed; -ENOTCONN not opened; -ECANCELED; -EDEADLK. */
 PLX_API PLX_MUST_CHECK int plx_xchan_recv(struct plx_xchan *chan, void *item);
+/* The same with a deadline: -ETIMEDOUT. */
+PLX_API PLX_MUST_CHECK int plx_xchan_recv_until(struct plx_xchan *chan, void *item, uint64_t at_ns);
 
 /* The same without waiting: -EAGAIN there is none. */
 PLX_API PLX_MUST_CHECK int plx_xchan_try_recv(struct plx_xchan *chan, void *item);

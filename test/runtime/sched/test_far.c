@@ -333,6 +333,58 @@ static void xchan_without_credits_makes_the_sender_wait(void **state)
     pair_close(&pair);
 }
 
+static int64_t send_in_time(void *ctx)
+{
+    struct line *line = ctx;
+    int rc = 0;
+    while (rc == 0) {
+        uint64_t at_ns = plx_reactor_now_ns(plx_reactor_self()) + 1000000;
+        rc = plx_xchan_send_until(&line->chan, &line->sent, at_ns);
+        line->sent += rc == 0;
+    }
+    return rc;
+}
+
+static int64_t receive_in_time(void *ctx)
+{
+    struct line *line = ctx;
+    uint64_t item;
+    int rc = 0;
+    while (rc == 0) {
+        uint64_t at_ns = plx_reactor_now_ns(plx_reactor_self()) + 1000000;
+        rc = plx_xchan_recv_until(&line->chan, &item, at_ns);
+        assert_true(rc != 0 || item == line->received);
+        line->received += rc == 0;
+    }
+    return rc;
+}
+
+/* Without credits, and with credits but without room in the ring, which nobody empties. */
+static void xchan_waits_beyond_their_deadlines_end(void **state)
+{
+    (void)state;
+    static const uint32_t slots[] = {4, 16};
+    for (unsigned i = 0; i < 2; i++) {
+        struct pair pair = pair_open("mesh_slots=8");
+        struct line line;
+        make_line(&line, &pair, slots[i], 0);
+        pair_turn(&pair, 20);
+        struct plx_task *sender = start_on(pair.here, send_in_time, &line);
+        int64_t result = 0;
+        RT_TURN_UNTIL(pair.here, plx_task_try_join(sender, &result) == 0);
+        assert_int_equal(result, -ETIMEDOUT);
+        assert_in_range(line.sent, 1, slots[i] == 4 ? 4 : 8);
+        /* All that was sent arrives, and the credits are as they were. */
+        struct plx_task *receiver = start_on(pair.there, receive_in_time, &line);
+        assert_int_equal(finish(&pair, receiver), -ETIMEDOUT);
+        assert_int_equal(line.received, line.sent);
+        pair_turn(&pair, 20);
+        assert_int_equal(line.chan.credits + line.chan.owed, slots[i]);
+        end_line(&line, &pair);
+        pair_close(&pair);
+    }
+}
+
 static void xchan_closed_by_its_receiver_refuses_the_sender(void **state)
 {
     (void)state;
@@ -464,6 +516,7 @@ int main(void)
         cmocka_unit_test(far_task_whose_reactor_ends_is_cancelled),
         cmocka_unit_test(xchan_passes_all_items_in_order),
         cmocka_unit_test(xchan_without_credits_makes_the_sender_wait),
+        cmocka_unit_test(xchan_waits_beyond_their_deadlines_end),
         cmocka_unit_test(xchan_closed_by_its_receiver_refuses_the_sender),
         cmocka_unit_test(xchan_whose_reactor_ends_is_closed),
         cmocka_unit_test(xchan_that_one_side_never_opened_ends_all_the_same),

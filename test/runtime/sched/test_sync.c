@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "runtime/sched/sync.h"
+#include "runtime/sched/timer.h"
 #include "test/runtime/rt_fixture.h"
 #include "test/runtime/sched/task_fixture.h"
 
@@ -343,6 +344,139 @@ static void promise_whose_task_is_cancelled_is_waited_for(void **state)
     task_world_close(&world);
 }
 
+/* --- deadlines -------------------------------------------------------------------------------- */
+
+#define SOON_NS  1000000u
+#define NEVER_NS 3600000000000u
+
+struct late {
+    struct plx_sem sem;
+    struct plx_gate gate;
+    struct plx_chan chan;
+    uint32_t memory[1];
+    uint64_t within_ns;
+    int rc;
+    uint32_t item;
+    struct plx_timer timer;
+};
+
+static void make_late(struct late *late, uint64_t within_ns)
+{
+    memset(late, 0, sizeof(*late));
+    plx_sem_init(&late->sem, 1);
+    plx_gate_init(&late->gate);
+    assert_int_equal(plx_chan_init(&late->chan, late->memory, 1, sizeof(uint32_t)), 0);
+    late->within_ns = within_ns;
+}
+
+static uint64_t in(const struct late *late)
+{
+    return plx_reactor_now_ns(plx_reactor_self()) + late->within_ns;
+}
+
+static int64_t wait_for_each(void *ctx)
+{
+    struct late *late = ctx;
+    uint32_t item = 7;
+    uint64_t began = plx_reactor_now_ns(plx_reactor_self());
+    assert_int_equal(plx_sem_acquire_until(&late->sem, 2, in(late)), -ETIMEDOUT);
+    assert_int_equal(plx_gate_enter(&late->gate), 0);
+    assert_int_equal(plx_gate_close_until(&late->gate, in(late)), -ETIMEDOUT);
+    assert_int_equal(plx_chan_recv_until(&late->chan, &item, in(late)), -ETIMEDOUT);
+    assert_int_equal(plx_chan_send_until(&late->chan, &item, in(late)), 0);
+    assert_int_equal(plx_chan_send_until(&late->chan, &item, in(late)), -ETIMEDOUT);
+    assert_true(plx_reactor_now_ns(plx_reactor_self()) - began >= 4 * late->within_ns);
+    /* Nothing was taken or given, and what needs no wait comes whatever the time. */
+    assert_int_equal(plx_sem_acquire_until(&late->sem, 1, 1), 0);
+    assert_int_equal(plx_chan_recv_until(&late->chan, &item, 1), 0);
+    assert_int_equal(item, 7);
+    assert_int_equal(plx_chan_try_recv(&late->chan, &item), -EAGAIN);
+    assert_int_equal(plx_gate_enter(&late->gate), -ESHUTDOWN);
+    plx_gate_leave(&late->gate);
+    assert_int_equal(plx_gate_close_until(&late->gate, 1), 0);
+    return 0;
+}
+
+static void waits_beyond_their_deadlines_end(void **state)
+{
+    (void)state;
+    struct task_world world = task_world_open("");
+    struct late late;
+    make_late(&late, SOON_NS);
+    assert_int_equal(task_do(&world, wait_for_each, &late), 0);
+    /* Of a time that has passed, too. */
+    make_late(&late, 0);
+    assert_int_equal(task_do(&world, wait_for_each, &late), 0);
+    assert_int_equal(plx_sem_acquire_until(&late.sem, 2, 1), -EDEADLK);
+    task_world_close(&world);
+}
+
+static int64_t wish_in_time(void *ctx)
+{
+    struct late *late = ctx;
+    return plx_sem_acquire_until(&late->sem, 2, in(late));
+}
+
+static void wait_that_times_out_lets_the_next_pass(void **state)
+{
+    (void)state;
+    struct task_world world = task_world_open("");
+    struct late late;
+    make_late(&late, SOON_NS);
+    struct wish small = {.sem = &late.sem, .units = 1};
+    struct plx_task *large = task_start(&world, wish_in_time, &late);
+    struct plx_task *next = task_start(&world, take_units, &small);
+    assert_int_equal(task_finish(&world, large), -ETIMEDOUT);
+    assert_int_equal(task_finish(&world, next), 0);
+    task_world_close(&world);
+}
+
+static void wait_with_a_deadline_is_served_or_cancelled_before(void **state)
+{
+    (void)state;
+    struct task_world world = task_world_open("");
+    struct late late;
+    make_late(&late, NEVER_NS);
+    struct plx_task *task = task_start(&world, wish_in_time, &late);
+    task_turn(&world, 2);
+    plx_sem_release(&late.sem, 1);
+    assert_int_equal(task_finish(&world, task), 0);
+    task = task_start(&world, wish_in_time, &late);
+    task_turn(&world, 2);
+    plx_task_cancel(task);
+    assert_int_equal(task_finish(&world, task), -ECANCELED);
+    task_world_close(&world);
+}
+
+static void send_late(struct plx_timer *timer, void *ctx)
+{
+    struct late *late = ctx;
+    const uint32_t item = 5;
+    (void)timer;
+    assert_int_equal(plx_chan_try_send(&late->chan, &item), 0);
+}
+
+static int64_t receive_at_the_last_moment(void *ctx)
+{
+    struct late *late = ctx;
+    uint64_t at_ns = in(late);
+    plx_timer_arm(plx_reactor_self(), &late->timer, at_ns, send_late, late);
+    return plx_chan_recv_until(&late->chan, &late->item, at_ns);
+}
+
+/* Both are due in one turn: the item is there when the deadline passes, and its task has yet to
+ * run. */
+static void wait_served_at_its_deadline_has_what_it_was_given(void **state)
+{
+    (void)state;
+    struct task_world world = task_world_open("");
+    struct late late;
+    make_late(&late, SOON_NS);
+    assert_int_equal(task_do(&world, receive_at_the_last_moment, &late), 0);
+    assert_int_equal(late.item, 5);
+    task_world_close(&world);
+}
+
 /* --- all at random ---------------------------------------------------------------------------- */
 
 #define MIX_TASKS 24u
@@ -369,9 +503,12 @@ static uint64_t draw(struct mix *mix, uint64_t below)
 static void do_one(struct mix *mix)
 {
     uint64_t item = 1 + draw(mix, 1000);
+    uint64_t at_ns = UINT64_MAX;
+    if (draw(mix, 3) == 0)
+        at_ns = plx_reactor_now_ns(plx_reactor_self()) + draw(mix, 3000);
     switch (draw(mix, 6)) {
     case 0:
-        if (plx_sem_acquire(&mix->sem, 2) == 0) {
+        if (plx_sem_acquire_until(&mix->sem, 2, at_ns) == 0) {
             mix->units += 2;
             assert_true(mix->units <= 4);
             (void)plx_task_yield();
@@ -381,12 +518,12 @@ static void do_one(struct mix *mix)
         break;
     case 1:
     case 2:
-        if (plx_chan_send(&mix->chan, &item) == 0)
+        if (plx_chan_send_until(&mix->chan, &item, at_ns) == 0)
             mix->sent_sum += item;
         break;
     case 3:
     case 4:
-        if (plx_chan_recv(&mix->chan, &item) == 0)
+        if (plx_chan_recv_until(&mix->chan, &item, at_ns) == 0)
             mix->received_sum += item;
         break;
     default:
@@ -458,6 +595,10 @@ int main(void)
         cmocka_unit_test(channel_of_nothing_is_refused),
         cmocka_unit_test(promise_that_is_kept_wakes_its_task),
         cmocka_unit_test(promise_whose_task_is_cancelled_is_waited_for),
+        cmocka_unit_test(waits_beyond_their_deadlines_end),
+        cmocka_unit_test(wait_that_times_out_lets_the_next_pass),
+        cmocka_unit_test(wait_with_a_deadline_is_served_or_cancelled_before),
+        cmocka_unit_test(wait_served_at_its_deadline_has_what_it_was_given),
         cmocka_unit_test(random_mix_of_waits_and_cancels_adds_up),
     };
     return cmocka_run_group_tests_name("sync", tests, NULL, NULL);
