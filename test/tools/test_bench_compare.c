@@ -207,6 +207,29 @@ static void subject_that_changed_throughout_is_not_its_own_excuse(void **state)
     compare("--fail-above 5% --subject spin", 1, "12 significantly worse", NULL);
 }
 
+/* One that was rebuilt, say, beside two that were not. */
+static void subject_that_changed_throughout_does_not_excuse_others(void **state)
+{
+    (void)state;
+    json_t *a = plx_rows_document();
+    json_t *b = plx_rows_document();
+    plx_rows_add(a, "rtt", "pollux", 100, 16, "lower", 1);
+    plx_rows_add(b, "rtt", "pollux", 110, 16, "lower", 2);
+    for (uint32_t i = 0; i < 12; i++) {
+        char name[24];
+        snprintf(name, sizeof(name), "case%u", i);
+        const char *others[] = {"spin", "spin", "ck", "raw"};
+        /* Twice as many of the one that changed. */
+        const char *subject = others[i % 4];
+        double after = i % 4 < 2 ? 55 : 50;
+        plx_rows_add(a, name, subject, 50, 16, "lower", 2 * i);
+        plx_rows_add(b, name, subject, after, 16, "lower", 2 * i + 1);
+    }
+    plx_rows_write(a, a_path);
+    plx_rows_write(b, b_path);
+    compare("--fail-above 5%", 1, "failed: rows of pollux", NULL);
+}
+
 /* Of a counter that moves in steps a median may be on either side of one. */
 static void difference_of_one_step_of_the_counter_is_none(void **state)
 {
@@ -586,6 +609,7 @@ int main(void)
         cmocka_unit_test(peers_that_moved_alike_excuse_a_row),
         cmocka_unit_test(others_that_change_from_run_to_run_raise_the_noise),
         cmocka_unit_test(subject_that_changed_throughout_is_not_its_own_excuse),
+        cmocka_unit_test(subject_that_changed_throughout_does_not_excuse_others),
         cmocka_unit_test(difference_of_one_step_of_the_counter_is_none),
         cmocka_unit_test(slices_count_alike_however_many_samples_they_have),
         cmocka_unit_test(few_rounds_and_no_figures_are_no_verdict),

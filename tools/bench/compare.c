@@ -209,21 +209,52 @@ static double peers_of(const struct others *others, const char *subject)
     return taken != 0 ? plx_bench_median(slowdowns, taken) : 1;
 }
 
+/* What a subject changed by in a row, whichever the direction. */
+struct shift {
+    const char *subject;
+    double part;
+};
+
+static int by_subject(const void *a, const void *b)
+{
+    const struct shift *left = a;
+    const struct shift *right = b;
+    int order = strcmp(left->subject, right->subject);
+    return order != 0 ? order : (left->part > right->part) - (left->part < right->part);
+}
+
+/* The median, over subjects, of the median of their shifts: each has one voice. */
+static double usual_shift(struct shift *shifts, uint32_t count)
+{
+    double medians[OTHERS_MAX];
+    uint32_t subjects = 0;
+    qsort(shifts, count, sizeof(*shifts), by_subject);
+    for (uint32_t first = 0, next; first < count; first = next) {
+        for (next = first + 1;
+             next < count && strcmp(shifts[first].subject, shifts[next].subject) == 0;)
+            next++;
+        medians[subjects++] =
+            (shifts[(first + next - 1) / 2].part + shifts[(first + next) / 2].part) / 2;
+    }
+    return plx_bench_median(medians, subjects);
+}
+
 /* What they change by from one run to the next, `subject` left out; negative: they are too few. */
 static double between_of(const struct others *others, const char *subject)
 {
-    double changes[OTHERS_MAX];
+    struct shift shifts[OTHERS_MAX];
     uint32_t taken = 0;
     /* Of many some, from all parts of the run. */
     size_t step = others->count / OTHERS_MAX + 1;
     for (size_t i = 0; i < others->count && taken < OTHERS_MAX; i += step) {
         const struct other *other = &others->all[i];
         if (strcmp(other->subject, subject) != 0)
-            changes[taken++] = fabs(log(other->slowdown / other->core));
+            shifts[taken++] =
+                (struct shift){other->subject, fabs(log(other->slowdown / other->core))};
     }
     if (taken < PLX_COMPARE_OTHERS)
         return -1;
-    return expm1(ONE_IN_A_HUNDRED * plx_bench_median(changes, taken));
+    return expm1(ONE_IN_A_HUNDRED * usual_shift(shifts, taken));
 }
 
 static void count_row(struct comparison *comparison, const struct match *match,
