@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "tools/bench/mem.h"
 #include "tools/bench/timing.h"
 #include "tools/bench/track.h"
 
@@ -233,6 +234,61 @@ static void certainty_of_the_second_figure_is_its_own(void **state)
     free_track(&track);
 }
 
+/* --- loaded ---------------------------------------------------------------------------------- */
+
+#define CPUS 160u
+
+/* Node 0 has two threads of each core, CPU n and CPU n + 70; node 1 has one core. */
+static struct plx_machine_cpu many[CPUS];
+static struct plx_plan_reactor reactors[CPUS];
+
+static void make_many(struct plx_machine *made, struct plx_plan *plan, uint32_t count)
+{
+    memset(made, 0, sizeof(*made));
+    memset(plan, 0, sizeof(*plan));
+    for (uint32_t i = 0; i <= count; i++) {
+        many[i] = (struct plx_machine_cpu){
+            .cpu = i, .core = i % (count / 2), .node = i == count, .allowed = true};
+        if (i == count)
+            many[i].core = count;
+        reactors[i] = (struct plx_plan_reactor){.cpu = i, .node = many[i].node};
+    }
+    made->cpus = many;
+    made->cpu_count = count + 1;
+    plan->reactors = reactors;
+    plan->reactor_count = count + 1;
+}
+
+static void readers_are_all_of_the_node_but_the_sibling(void **state)
+{
+    (void)state;
+    struct plx_machine made;
+    struct plx_plan plan;
+    int cpus[CPUS];
+    make_many(&made, &plan, 140);
+    assert_int_equal(plx_bench_readers(&made, &plan, 0, 0, cpus), 138);
+    for (uint32_t i = 0; i < 138; i++)
+        assert_true(cpus[i] != 0 && cpus[i] != 70 && cpus[i] != 140);
+    /* The only core of its node: one of another. */
+    assert_int_equal(plx_bench_readers(&made, &plan, 140, 1, cpus), 1);
+    assert_int_equal(cpus[0], 0);
+}
+
+static void readers_are_as_many_as_the_quota_leaves(void **state)
+{
+    (void)state;
+    struct plx_machine made;
+    struct plx_plan plan;
+    int cpus[CPUS];
+    make_many(&made, &plan, 140);
+    made.quota_mcpus = 4500;
+    assert_int_equal(plx_bench_readers(&made, &plan, 0, 0, cpus), 3);
+    /* Two threads of one core: nobody can read. */
+    make_many(&made, &plan, 2);
+    plan.reactor_count = 2;
+    assert_int_equal(plx_bench_readers(&made, &plan, 0, 0, cpus), 0);
+}
+
 /* --- times ----------------------------------------------------------------------------------- */
 
 static void readings_are_taken_off_as_often_as_they_were_made(void **state)
@@ -335,6 +391,8 @@ int main(void)
         CASE(speed_of_a_core_is_in_its_own_rows),
         CASE(row_of_cpus_that_are_one_core_says_how_to_go_on),
         CASE(certainty_of_the_second_figure_is_its_own),
+        CASE(readers_are_all_of_the_node_but_the_sibling),
+        CASE(readers_are_as_many_as_the_quota_leaves),
         CASE(readings_are_taken_off_as_often_as_they_were_made),
         CASE(time_of_a_case_is_shared_among_its_batches),
         CASE(progress_tells_batch_round_and_the_time_of_the_whole_case),

@@ -54,6 +54,14 @@ int plx_bench_chase_run(struct plx_bench_slice *slice, void *ctx, struct plx_dia
 /* How large a buffer is, unless told. */
 size_t plx_bench_buffer_bytes(const struct plx_bench *bench);
 
+/*
+ * mem_loaded.c: the CPUs that read beside `cpu`, which chases: those of its node; where it has one
+ * core only, another node's. No sibling, which would take from the core and not from the memory,
+ * and no more than the quota leaves. `cpus` has room for all of the plan. Returns how many.
+ */
+uint32_t plx_bench_readers(const struct plx_machine *machine, const struct plx_plan *plan, int cpu,
+                           uint32_t node, int *cpus);
+
 /* mem_loaded.c: the latency beside cores that read. Returns 0, or -ENOMEM. */
 int plx_bench_mem_loaded(struct plx_bench *bench, const struct plx_bench_node_cores *cores);
 

@@ -226,36 +226,30 @@ struct place {
     uint32_t node;
 };
 
-static bool is_same_core(const struct plx_bench *bench, int a, int b)
-{
-    return plx_machine_cpu(bench->machine, (uint32_t)a)->core ==
-           plx_machine_cpu(bench->machine, (uint32_t)b)->core;
-}
-
 /* How many may read beside the one that chases: more than the quota would stop all for a while. */
-static uint32_t loaders_most(const struct plx_bench *bench)
+static uint32_t readers_most(const struct plx_machine *machine)
 {
-    uint32_t quota = bench->machine->quota_mcpus;
-    return quota != 0 ? quota / 1000 - 1 : UINT32_MAX;
+    return machine->quota_mcpus != 0 ? machine->quota_mcpus / 1000 - 1 : UINT32_MAX;
 }
 
-/* The other cores of the node; where it has one only, another node's. No sibling of `cpu`, which
- * would take from the core and not from the memory. */
-static void find_loaders(const struct plx_bench *bench, struct place *place)
+uint32_t plx_bench_readers(const struct plx_machine *machine, const struct plx_plan *plan, int cpu,
+                           uint32_t node, int *cpus)
 {
+    uint32_t core = plx_machine_cpu(machine, (uint32_t)cpu)->core;
+    uint32_t count = 0;
     int other = -1;
-    place->count = 0;
-    for (uint32_t i = 0; i < bench->plan->reactor_count; i++) {
-        const struct plx_plan_reactor *reactor = &bench->plan->reactors[i];
-        if (is_same_core(bench, (int)reactor->cpu, place->cpu))
+    for (uint32_t i = 0; i < plan->reactor_count; i++) {
+        const struct plx_plan_reactor *reactor = &plan->reactors[i];
+        if (plx_machine_cpu(machine, reactor->cpu)->core == core)
             continue;
-        if (reactor->node == place->node && place->count < loaders_most(bench))
-            place->cpus[place->count++] = (int)reactor->cpu;
+        if (reactor->node == node && count < readers_most(machine))
+            cpus[count++] = (int)reactor->cpu;
         else if (other < 0)
             other = (int)reactor->cpu;
     }
-    if (place->count == 0 && other >= 0)
-        place->cpus[place->count++] = other;
+    if (count == 0 && other >= 0)
+        cpus[count++] = other;
+    return count;
 }
 
 static int measure_points(struct plx_bench *bench, struct place *place, uint32_t part,
@@ -305,7 +299,8 @@ static int measure_node(struct plx_bench *bench, struct place *place, uint32_t p
     struct plx_bench_buffer *buffers = place->buffers;
     struct plx_diag diag = {0};
     int mem_node = plx_bench_node_near(bench->machine, place->cpu);
-    find_loaders(bench, place);
+    place->count =
+        plx_bench_readers(bench->machine, bench->plan, place->cpu, place->node, place->cpus);
     for (uint32_t i = 0; i < 2; i++)
         plx_bench_buffer_make(bench, &buffers[i], (uint32_t)mem_node, plx_bench_buffer_bytes(bench),
                               PLX_BENCH_2M);
