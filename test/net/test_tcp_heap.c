@@ -15,63 +15,13 @@
 
 #include "runtime/reactor.h"
 #include "test/net/net_world.h"
+#include "test/runtime/heap_calls.h"
 
 /* Of each way to send; fewer where each send waits for another thread to run. */
 #define MESSAGES        1000000
 #define MESSAGES_SQPOLL 100000
 #define WARM_UP  2000
 #define BYTES    64
-
-/* --- the counting allocator ------------------------------------------------------------------- */
-
-static PLX_ATOMIC(uint64_t) heap_calls;
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-
-#ifndef SANITIZED
-/* glibc's own, so that nothing has to be looked up while the first call is on its way. */
-void *__libc_malloc(size_t bytes);
-void *__libc_calloc(size_t count, size_t bytes);
-void *__libc_realloc(void *memory, size_t bytes);
-void *__libc_memalign(size_t align, size_t bytes);
-void __libc_free(void *memory);
-
-void *malloc(size_t bytes)
-{
-    plx_fetch_add_relaxed(&heap_calls, 1);
-    return __libc_malloc(bytes);
-}
-
-void *calloc(size_t count, size_t bytes)
-{
-    plx_fetch_add_relaxed(&heap_calls, 1);
-    return __libc_calloc(count, bytes);
-}
-
-void *realloc(void *memory, size_t bytes)
-{
-    plx_fetch_add_relaxed(&heap_calls, 1);
-    return __libc_realloc(memory, bytes);
-}
-
-void *aligned_alloc(size_t align, size_t bytes)
-{
-    plx_fetch_add_relaxed(&heap_calls, 1);
-    return __libc_memalign(align, bytes);
-}
-
-void free(void *memory)
-{
-    plx_fetch_add_relaxed(&heap_calls, 1);
-    __libc_free(memory);
-}
-#endif
 
 /* --- the echo --------------------------------------------------------------------------------- */
 
@@ -142,16 +92,13 @@ static void echo_messages(struct net_world *world, int peer, uint32_t count)
 
 static void echo_after_warm_up_calls_no_allocator(void **state)
 {
-#ifdef SANITIZED
-    print_message("skipped: the sanitizer has an allocator of its own\n");
-    skip();
-#endif
+    skip_unless_counting();
     static const uint32_t flags[] = {PLX_INLINE, PLX_QUEUED};
     /* That the counter counts. */
-    uint64_t before = plx_load_relaxed(&heap_calls);
+    uint64_t before = heap_calls();
     void *volatile memory = malloc(10);
     free(memory);
-    assert_int_equal(plx_load_relaxed(&heap_calls) - before, 2);
+    assert_int_equal(heap_calls() - before, 2);
 
     struct net_world world;
     net_world_open(&world, *state, 1, "8M");
@@ -163,9 +110,9 @@ static void echo_after_warm_up_calls_no_allocator(void **state)
         echo_messages(&world, peer, WARM_UP);
         uint32_t count =
             world.mode->sqpoll == PLX_SQPOLL_ON ? MESSAGES_SQPOLL : MESSAGES;
-        before = plx_load_relaxed(&heap_calls);
+        before = heap_calls();
         echo_messages(&world, peer, count);
-        uint64_t calls = plx_load_relaxed(&heap_calls) - before;
+        uint64_t calls = heap_calls() - before;
         print_message("%s, %s sends: %u messages echoed, %llu heap calls\n", world.mode->name,
                       flags[i] == PLX_INLINE ? "inline" : "queued", count,
                       (unsigned long long)calls);
