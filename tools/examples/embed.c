@@ -36,6 +36,5 @@ int main(int argc, char **argv) /* embed [ADDRESS]: serves one connection, or 0.
     while (serving && plx_reactor_now_ns(reactor) < end_ns)
         plx_reactor_poll(reactor); /* and whatever else your loop does */
     int late = plx_reactor_abandon(reactor, 1000000000);
-    plx_runtime_destroy(runtime);
-    return late < 0;
+    return plx_runtime_destroy(runtime), late < 0;
 }
