@@ -422,11 +422,10 @@ static void uring_cancel_all(struct plx__io *io)
 }
 
 /*
- * Shows the kernel the entries. Under SQPOLL the store is what the SQ thread's acquire of the tail
- * pairs with, and the fence stands between it and the load of the thread's flags: without it both
- * sides could see the other's old value, and the thread would sleep on entries unseen. A store and
- * a fence rather than an exchange: the exchange would begin to fetch the line of the tail only when
- * that of the entry has come from the other core, and pay for one after the other.
+ * Shows the kernel the entries. Under SQPOLL the exchange is the release that the SQ thread's
+ * acquire of the tail pairs with, and a full barrier between the tail's store and the load of its
+ * flags: without it both sides could see the other's old value, and the thread would sleep on
+ * entries unseen.
  */
 static uint32_t uring_flush(struct plx__io *io)
 {
@@ -438,8 +437,7 @@ static uint32_t uring_flush(struct plx__io *io)
     if (u->sqpoll) {
         if (count == 0)
             return 0;
-        plx_store_release(shared(u->ring.sq.ktail), u->sq_tail);
-        plx_fence_seq_cst();
+        (void)plx_exchange_seq_cst(shared(u->ring.sq.ktail), u->sq_tail);
         u->sq_shown = u->sq_tail;
         unsigned flags = plx_load_relaxed(shared(u->ring.sq.kflags));
         if (PLX_UNLIKELY((flags & IORING_SQ_NEED_WAKEUP) != 0))

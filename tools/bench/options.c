@@ -47,7 +47,7 @@ static const char examples[] = "pollux bench c2c ring --quick\n"
 
 static const struct plx_cli_option options[] = {
     {.name = "quick",
-     .help = "fewer and shorter slices: all benchmarks within a few minutes",
+     .help = "fewer and shorter slices: all benchmarks within a minute or two",
      .kind = PLX_CLI_FLAG,
      .into = &request.quick},
     {.name = "list",

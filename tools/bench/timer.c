@@ -249,6 +249,7 @@ int plx_bench_timer(struct plx_bench *bench)
             .name = cases[i].name,
             .what = cases[i].what,
             .block = cases[i].expires ? PLX_BENCH_HELD : PLX_BENCH_HELD * PLX_BENCH_GOES,
+            .fenced = true,
         };
         rc = measure(bench, &what, cases[i].others, cases[i].expires);
     }
