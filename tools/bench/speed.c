@@ -67,7 +67,7 @@ double plx_bench_core_ns(const struct plx_bench *bench)
 void plx_bench_speed_print(const struct plx_bench *bench)
 {
     fprintf(bench->tables,
-            "reading the counter takes %.1f ns, %.1f between fences: taken off what is timed by it\n",
+            "reading the counter takes %.1f ns, %.1f between fences: taken off what it times\n",
             bench->clock_ns, bench->fenced_ns);
     fprintf(bench->tables, "%llu slices were preceded by %.1f ms that do not count, to warm up\n",
             (unsigned long long)bench->warm_slices, PLX_BENCH_WARM_US / 1e3);
