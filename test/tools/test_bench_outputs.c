@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* The files that pollux bench writes beside its tables, whole or in part. */
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -352,30 +355,48 @@ static void html_without_gnuplot_names_its_package(void **state)
     assert_string_equal(run.out, "");
 }
 
+/* Writes a program that is found as gnuplot in this PATH. */
+static const char *make_gnuplot(const char *text)
+{
+    static char path[96];
+    FILE *file = fopen(in_folder("gnuplot"), "we");
+    assert_non_null(file);
+    fprintf(file, "#!/bin/sh\ntest \"$1\" = --version && exit 0\n%s\n", text);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(chmod(in_folder("gnuplot"), 0755), 0);
+    snprintf(path, sizeof(path), "PATH=%s:/usr/bin:/bin", folder);
+    return path;
+}
+
 static void html_that_cannot_be_drawn_leaves_the_page_before(void **state)
 {
     (void)state;
     char line[512];
-    char program[160];
     char page[160];
-    snprintf(program, sizeof(program), "%s", in_folder("gnuplot"));
+    const char *with = make_gnuplot("exit 1");
     snprintf(page, sizeof(page), "%s", in_folder("before.html"));
-    FILE *file = fopen(program, "we");
-    assert_non_null(file);
-    fputs("#!/bin/sh\ntest \"$1\" = --version\n", file);
-    assert_int_equal(fclose(file), 0);
-    assert_int_equal(chmod(program, 0755), 0);
-    file = fopen(page, "we");
+    FILE *file = fopen(page, "we");
     assert_non_null(file);
     fputs("the page before", file);
     assert_int_equal(fclose(file), 0);
-    snprintf(line, sizeof(line), "PATH=%s:/usr/bin:/bin %s --html %s", folder, SHORT, page);
+    snprintf(line, sizeof(line), "%s %s --html %s", with, SHORT, page);
     plx_run_line(&run, line);
     plx_run_expect(&run, 1, NULL, "gnuplot failed with status 1");
     char *text = read_file(page);
     assert_string_equal(text, "the page before");
     free(text);
-    assert_int_equal(unlink(program), 0);
+}
+
+static void html_that_cannot_be_drawn_leaves_no_file_where_none_was(void **state)
+{
+    (void)state;
+    char line[512];
+    const char *with = make_gnuplot("exit 1");
+    snprintf(line, sizeof(line), "%s %s --html %s", with, SHORT, in_folder("new.html"));
+    plx_run_line(&run, line);
+    plx_run_expect(&run, 1, NULL, "gnuplot failed with status 1");
+    assert_int_equal(access(in_folder("new.html"), F_OK), -1);
+    assert_int_equal(errno, ENOENT);
 }
 
 /* --- a signal -------------------------------------------------------------------------------- */
@@ -404,6 +425,108 @@ static void signal_keeps_what_was_measured_and_says_so(void **state)
             assert_string_not_equal(json_string_value(json_object_get(row, "bench")), "tcp");
         json_decref(root);
     }
+}
+
+static void signal_leaves_a_page_that_says_so(void **state)
+{
+    (void)state;
+    char path[160];
+    if (!has_gnuplot())
+        skip();
+    snprintf(path, sizeof(path), "%s", in_folder("part.html"));
+    const char *const words[] = {"pollux",   "bench", "uring",  "tcp", "--quick",
+                                 "--rounds", "4",     "--html", path,  NULL};
+    plx_run_begin(&run, words, NULL);
+    assert_true(plx_run_await(&run, "uring "));
+    plx_run_signal(&run, SIGINT);
+    plx_run_end(&run);
+    plx_run_expect(&run, 128 + SIGINT, NULL, "the results are a part");
+    char *page = read_file(path);
+    assert_non_null(strstr(page, "The run was interrupted"));
+    assert_non_null(strstr(page, "</main></body></html>\n"));
+    free(page);
+}
+
+/* Two pipes by name, of which a gnuplot of ours says in one that it draws, and waits at the other.
+ */
+struct drawing {
+    int begun;
+    int go;
+    int pid;
+};
+
+static int make_pipe(const char *name)
+{
+    assert_int_equal(mkfifo(in_folder(name), 0600), 0);
+    /* For both, so that neither end waits for the other. */
+    int fd = open(in_folder(name), O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+/* Measures, and comes back when the page is about to be drawn. */
+static void begin_drawing(struct drawing *drawing, const char *path)
+{
+    char text[400];
+    char said[16] = "";
+    snprintf(text, sizeof(text),
+             "echo $$ > %s/begun\nread line < %s/go\nPATH=${PATH#*:}\nexec gnuplot \"$@\"", folder,
+             folder);
+    const char *const words[] = {
+        make_gnuplot(text), "pollux",   "bench", "ring",   "--quick", "--only",
+        "rtt_8B",           "--rounds", "1",     "--html", path,      NULL};
+    drawing->begun = make_pipe("begun");
+    drawing->go = make_pipe("go");
+    plx_run_begin(&run, words, NULL);
+    struct pollfd one = {.fd = drawing->begun, .events = POLLIN};
+    assert_int_equal(poll(&one, 1, PLX_RUN_SECONDS * 1000), 1);
+    assert_true(read(drawing->begun, said, sizeof(said) - 1) > 0);
+    drawing->pid = (int)strtol(said, NULL, 10);
+    assert_true(drawing->pid > 1);
+}
+
+static void end_drawing(struct drawing *drawing)
+{
+    plx_run_end(&run);
+    close(drawing->begun);
+    close(drawing->go);
+    unlink(in_folder("begun"));
+    unlink(in_folder("go"));
+}
+
+static void signal_while_the_page_is_drawn_leaves_the_page(void **state)
+{
+    (void)state;
+    char path[160];
+    struct drawing drawing;
+    if (!has_gnuplot())
+        skip();
+    snprintf(path, sizeof(path), "%s", in_folder("drawn.html"));
+    begin_drawing(&drawing, path);
+    plx_run_signal(&run, SIGINT);
+    assert_int_equal(write(drawing.go, "\n", 1), 1);
+    end_drawing(&drawing);
+    assert_int_equal(run.status, 128 + SIGINT);
+    char *page = read_file(path);
+    assert_null(strstr(page, "The run was interrupted"));
+    assert_non_null(strstr(page, "</main></body></html>\n"));
+    free(page);
+}
+
+static void second_signal_ends_the_drawing(void **state)
+{
+    (void)state;
+    char path[160];
+    struct drawing drawing;
+    snprintf(path, sizeof(path), "%s", in_folder("ended.html"));
+    begin_drawing(&drawing, path);
+    /* Two that cannot become one while they are pending. */
+    plx_run_signal(&run, SIGINT);
+    plx_run_signal(&run, SIGTERM);
+    end_drawing(&drawing);
+    assert_true(run.status == 128 + SIGINT || run.status == 128 + SIGTERM);
+    assert_int_equal(kill(drawing.pid, 0), -1);
+    assert_int_equal(errno, ESRCH);
 }
 
 /* --- the page -------------------------------------------------------------------------------- */
@@ -452,7 +575,11 @@ int main(void)
         cmocka_unit_test(full_device_ends_with_1),
         cmocka_unit_test(html_without_gnuplot_names_its_package),
         cmocka_unit_test(html_that_cannot_be_drawn_leaves_the_page_before),
+        cmocka_unit_test(html_that_cannot_be_drawn_leaves_no_file_where_none_was),
         cmocka_unit_test(signal_keeps_what_was_measured_and_says_so),
+        cmocka_unit_test(signal_leaves_a_page_that_says_so),
+        cmocka_unit_test(signal_while_the_page_is_drawn_leaves_the_page),
+        cmocka_unit_test(second_signal_ends_the_drawing),
         cmocka_unit_test(html_is_one_page_that_needs_nothing_else),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

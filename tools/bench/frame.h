@@ -273,6 +273,11 @@ int plx_bench_stop_number(void); /* the signal; 0: none */
 void plx_bench_stop_last(void (*last)(void));
 /* The process that a signal ends, too, or, as -pid, the group that it leads; 0: none. */
 void plx_bench_stop_child(int pid);
+/*
+ * The same of one that helps to write what was measured: a first signal, also one that came before,
+ * leaves it alone, and a second one ends it. It is taken back by plx_bench_stop_child(0).
+ */
+void plx_bench_stop_writer(int pid);
 
 /* jitter.c: its threshold and longest gaps, a new reference; NULL: it was not measured. */
 json_t *plx_bench_jitter_json(const struct plx_bench *bench);

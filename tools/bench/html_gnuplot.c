@@ -170,7 +170,7 @@ static int run(struct pipes *pipes, bool has_script, FILE *into, int *status)
     int rc = start(pipes, has_script, &pid);
     if (rc != 0)
         return rc;
-    plx_bench_stop_child(pid);
+    plx_bench_stop_writer(-pid);
     close_one(&pipes->out); /* else there would be no end */
     rc = read_all(pipes->from, into);
     if (rc != 0)

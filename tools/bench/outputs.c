@@ -178,7 +178,10 @@ static int write_one(FILE **stream, const char *path, const json_t *document,
     return finish(stream, path, rc);
 }
 
-/* Drawing may fail, and what the file held stays until there is a page. */
+/*
+ * Drawing may fail, and what the file held stays until there is a page. Without one it is left
+ * open, so that a file that was made is removed.
+ */
 static int write_html(FILE **stream, const char *path, const json_t *document)
 {
     struct plx_diag diag = {0};
@@ -192,9 +195,12 @@ static int write_html(FILE **stream, const char *path, const json_t *document)
         rc = -ENOMEM;
     if (rc != 0 && diag.text[0] == '\0')
         plx_diag_set(&diag, -ENOMEM, "--html", "out of memory");
-    if (rc != 0)
+    if (rc != 0) {
         plx_cli_diag(NAME, &diag);
-    int written = rc == 0 ? cut(*stream, path) : -ECANCELED;
+        free(page);
+        return rc;
+    }
+    int written = cut(*stream, path);
     if (written == 0 && (fwrite(page, 1, bytes, *stream) != bytes || fflush(*stream) != 0))
         written = -EIO;
     free(page);

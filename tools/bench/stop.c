@@ -18,13 +18,14 @@ static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
 /* Written by the bench thread and a handler, which runs on any; each is one word. */
 static volatile sig_atomic_t first;
 static volatile sig_atomic_t child;
+static volatile sig_atomic_t spared; /* the first signal leaves the child alone */
 static void (*volatile at_last)(void);
 
 static void on_signal(int number)
 {
     int saved = errno;
     int pid = (int)child;
-    if (pid != 0)
+    if (pid != 0 && (first != 0 || spared == 0))
         kill(pid, first == 0 ? SIGTERM : SIGKILL);
     if (first == 0) {
         first = number;
@@ -74,7 +75,14 @@ void plx_bench_stop_last(void (*last)(void))
 void plx_bench_stop_child(int pid)
 {
     child = pid;
+    spared = 0;
     /* A signal that came in between found none to end. */
     if (pid != 0 && first != 0)
         kill(pid, SIGTERM);
+}
+
+void plx_bench_stop_writer(int pid)
+{
+    spared = 1;
+    child = pid;
 }
