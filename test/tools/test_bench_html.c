@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The page of pollux bench, of results made up: what it says, how it is drawn and laid out. */
 #include <errno.h>
-#include <signal.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -286,6 +286,35 @@ static void run_and_host_are_described(void **state)
     free(page);
 }
 
+static void add_budget(json_t *document, const char *name, json_t *met, bool doubtful,
+                       const char *reason)
+{
+    json_array_append_new(json_object_get(document, "budgets"),
+                          json_pack("{s:s,s:s,s:s,s:n,s:f,s:s,s:o,s:o,s:b,s:s?}", "bench", "made",
+                                    "case", name, "subject", "pollux", "peer", "limit", 100.0, "at",
+                                    "most", "figure", reason != NULL ? json_null() : json_real(90),
+                                    "met", met, "doubtful", doubtful, "reason", reason));
+}
+
+static void budgets_have_their_doubts_and_reasons(void **state)
+{
+    (void)state;
+    json_t *document = plx_rows_document();
+    plx_rows_add(document, "one", "pollux", 100, 0, "lower", 1);
+    add_budget(document, "sure", json_true(), false, NULL);
+    add_budget(document, "kept", json_true(), true, NULL);
+    add_budget(document, "broken", json_false(), true, NULL);
+    add_budget(document, "none", json_null(), false, "<it> failed");
+    char *page = good_page(document);
+    assert_non_null(strstr(page, "made sure</td><td class=\"text met\">met</td>"));
+    assert_non_null(strstr(page, "made kept</td><td class=\"text met\">met, in doubt</td>"));
+    assert_non_null(
+        strstr(page, "made broken</td><td class=\"text missed\">missed, in doubt</td>"));
+    assert_non_null(strstr(page, "made none</td><td class=\"text why\">not measured: "
+                                 "&lt;it&gt; failed</td>"));
+    free(page);
+}
+
 static void reasons_are_those_of_the_rows_place(void **state)
 {
     (void)state;
@@ -396,9 +425,15 @@ static void gnuplot_that_does_not_end_is_ended(void **state)
     struct plx_diag diag = {0};
     int rc;
     char script[200];
-    /* It waits for somebody who writes into the pipe, and nobody does. */
-    snprintf(script, sizeof(script), "#!/bin/sh\necho $$ > %s/pid\nread line < %s/never\n", folder,
-             folder);
+    int ends[2];
+    struct pollfd one = {.events = POLLIN};
+    /* It and a child of its wait for somebody who writes into the pipe, and nobody does. */
+    snprintf(script, sizeof(script), "#!/bin/sh\n(read line < %s/never)\nread line < %s/never\n",
+             folder, folder);
+    /* Both inherit an end of this one, which is closed when they are gone: however far they came.
+     */
+    assert_int_equal(pipe(ends), 0);
+    one.fd = ends[0];
     write_file("gnuplot", script, 0755);
     assert_int_equal(mkfifo(in_folder("never"), 0600), 0);
     setenv("PATH", folder, 1);
@@ -406,13 +441,10 @@ static void gnuplot_that_does_not_end_is_ended(void **state)
     free(page_of(plx_machine_document(), &rc, &diag));
     assert_int_equal(rc, -ETIMEDOUT);
     assert_non_null(strstr(diag.text, "longer than 1 s"));
-    FILE *file = fopen(in_folder("pid"), "re");
-    int pid = 0;
-    assert_non_null(file);
-    assert_int_equal(fscanf(file, "%d", &pid), 1);
-    fclose(file);
-    assert_int_equal(kill(pid, 0), -1);
-    assert_int_equal(errno, ESRCH);
+    close(ends[1]);
+    assert_int_equal(poll(&one, 1, 30000), 1);
+    assert_int_equal(one.revents, POLLHUP);
+    close(ends[0]);
 }
 
 static void gnuplot_that_draws_nothing_leaves_no_page_without_a_word(void **state)
@@ -563,6 +595,7 @@ int main(void)
         cmocka_unit_test(rows_in_doubt_say_so),
         cmocka_unit_test(every_subject_is_in_the_plot),
         cmocka_unit_test(run_and_host_are_described),
+        cmocka_unit_test(budgets_have_their_doubts_and_reasons),
         cmocka_unit_test(reasons_are_those_of_the_rows_place),
         cmocka_unit_test(samples_that_are_all_equal_are_drawn),
         cmocka_unit_test(one_sample_has_no_plot),

@@ -249,6 +249,29 @@ static void verdict_says_when_it_is_of_doubtful_rows(void **state)
     free(text);
 }
 
+static void document_says_when_a_budget_is_of_doubtful_rows_or_not_measured(void **state)
+{
+    (void)state;
+    static struct plx_bench bench;
+    struct plx_bench_row *row = add("pollux", 700);
+    row->bench = "uring";
+    row->case_name = "poll_128";
+    bench.rows = rows;
+    bench.row_count = row_count;
+    for (int i = 0; i < 3; i++) {
+        row->busy = i == 1;
+        if (i == 2)
+            take_figures(row, "it failed");
+        json_t *verdicts = plx_bench_budgets_json(&bench);
+        assert_int_equal(json_array_size(verdicts), 1);
+        const json_t *verdict = json_array_get(verdicts, 0);
+        assert_int_equal(json_is_true(json_object_get(verdict, "doubtful")), i == 1);
+        assert_int_equal(json_is_null(json_object_get(verdict, "reason")), i != 2);
+        assert_string_equal(plx_bench_text(verdict, "reason"), i == 2 ? "it failed" : "");
+        json_decref(verdicts);
+    }
+}
+
 /* --- places ---------------------------------------------------------------------------------- */
 
 static void matrix_names_reasons_and_doubts_below(void **state)
@@ -292,6 +315,20 @@ static void subject_without_any_figures_has_its_reasons_alone(void **state)
                               "0 - 6 and 36\n"
                               "  more: no memory\n"
                               "\n");
+    free(text);
+}
+
+static void reasons_beyond_what_is_told_are_counted(void **state)
+{
+    (void)state;
+    char why[32];
+    add_pairs(8);
+    for (uint32_t i = 0; i < 20; i++) {
+        snprintf(why, sizeof(why), "reason %u", i);
+        take_figures(&rows[i], why);
+    }
+    char *text = print_places(80);
+    assert_non_null(strstr(text, ": reason 15\n  without figures: 4 more, for other reasons\n"));
     free(text);
 }
 
@@ -493,7 +530,10 @@ int main(void)
         cmocka_unit_test_setup(doubtful_rows_are_marked, empty),
         cmocka_unit_test_setup(tables_stay_within_100_columns, empty),
         cmocka_unit_test_setup(verdict_says_when_it_is_of_doubtful_rows, empty),
+        cmocka_unit_test_setup(document_says_when_a_budget_is_of_doubtful_rows_or_not_measured,
+                               empty),
         cmocka_unit_test_setup(matrix_names_reasons_and_doubts_below, empty),
+        cmocka_unit_test_setup(reasons_beyond_what_is_told_are_counted, empty),
         cmocka_unit_test_setup(subject_without_any_figures_has_its_reasons_alone, empty),
         cmocka_unit_test_setup(each_subject_has_a_matrix_of_its_own, empty),
         cmocka_unit_test_setup(wide_matrix_is_printed_in_parts_with_a_summary, empty),

@@ -120,6 +120,12 @@ static const char *measure(const struct plx_bench_row *row, const struct plx_ben
     return NULL;
 }
 
+/* Whether what was measured for it is of a row that says so of itself. */
+static bool is_doubtful(const struct plx_bench_row *row, const struct plx_bench_row *peer)
+{
+    return plx_bench_marks(row)[0] != '\0' || (peer != NULL && plx_bench_marks(peer)[0] != '\0');
+}
+
 /* The last two columns: what was measured, and the verdict. */
 static void judge(struct plx_cli_table *table, const struct plx_bench_budget *budget,
                   const struct plx_bench_row *row, const struct plx_bench_row *peer)
@@ -138,9 +144,7 @@ static void judge(struct plx_cli_table *table, const struct plx_bench_budget *bu
                           rate ? "per s" : "ns");
     else
         plx_cli_table_add(table, "%.1f ns", figure);
-    bool doubtful =
-        plx_bench_marks(row)[0] != '\0' || (peer != NULL && plx_bench_marks(peer)[0] != '\0');
-    const char *doubt = doubtful ? ", in doubt" : "";
+    const char *doubt = is_doubtful(row, peer) ? ", in doubt" : "";
     if (beyond <= 0)
         plx_cli_table_add(table, "met%s", doubt);
     else
@@ -195,10 +199,13 @@ json_t *plx_bench_budgets_json(const struct plx_bench *bench)
                       budget->case_name, "subject", budget->subject, "peer", budget->peer, "limit",
                       budget->limit, "at", row->unit != PLX_BENCH_NS ? "least" : "most");
         double figure = NAN;
-        bool has = measure(row, peer, &figure) == NULL;
+        const char *why = measure(row, peer, &figure);
+        bool has = why == NULL;
         bool met = row->unit != PLX_BENCH_NS ? figure >= budget->limit : figure <= budget->limit;
         json_object_set_new(verdict, "figure", has ? json_real(figure) : json_null());
         json_object_set_new(verdict, "met", has ? json_boolean(met) : json_null());
+        json_object_set_new(verdict, "doubtful", json_boolean(has && is_doubtful(row, peer)));
+        json_object_set_new(verdict, "reason", has ? json_null() : json_string(why));
         json_array_append_new(verdicts, verdict);
     }
     return verdicts;

@@ -179,8 +179,12 @@ static void put_budget(FILE *out, const json_t *budget)
     put(out, plx_bench_text(budget, "bench"));
     fputc(' ', out);
     put(out, plx_bench_text(budget, "case"));
-    fprintf(out, "</td><td class=\"text %s\">%s</td><td class=\"text\">",
-            json_is_null(met) ? "" : word, word);
+    fprintf(out, "</td><td class=\"text %s\">%s", json_is_null(met) ? "why" : word, word);
+    const char *reason = plx_bench_text(budget, "reason");
+    fputs(reason[0] != '\0' ? ": " : "", out);
+    put(out, reason);
+    fputs(json_is_true(json_object_get(budget, "doubtful")) ? ", in doubt" : "", out);
+    fputs("</td><td class=\"text\">", out);
     put(out, plx_bench_text(budget, "subject"));
     fputs(peer[0] != '\0' ? " / " : "", out);
     put(out, peer);
@@ -248,7 +252,7 @@ static void put_warnings(FILE *out, const json_t *document)
     json_array_foreach(json_object_get(plan, "notes"), index, note)
     {
         fputs("<p class=\"note\">", out);
-        put(out, json_is_string(note) ? json_string_value(note) : plx_bench_text(note, "text"));
+        put(out, json_is_string(note) ? json_string_value(note) : "");
         fputs("</p>\n", out);
     }
     for (size_t i = 0; i < sizeof(doubts) / sizeof(doubts[0]); i++) {

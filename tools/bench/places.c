@@ -10,7 +10,7 @@
 
 /* Of pairs in more parts than this there are so many lines that a summary has to do. */
 #define PARTS_MAX 4u
-/* Reasons told below a matrix, and places named for each. */
+/* Reasons told below a matrix, more than marks can be, and places named for each. */
 #define REASONS_MAX 16u
 #define PLACES_MAX  8u
 
@@ -164,7 +164,7 @@ static void print_reasons(const struct listing *listing, reason_fn reason_of, bo
             snprintf(before, sizeof(before), "marked %s: ", reasons[i]);
         print_reason(listing, reason_of, reasons[i], before, after);
     }
-    if (others != 0)
+    if (others != 0) /* reasons: no marks are left over */
         fprintf(listing->stream, "  without figures: %u more, for other reasons\n", others);
 }
 
