@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -92,12 +93,15 @@ static int install_handler(void)
 
 static void prepare_capture(void)
 {
+    /* Who has the lock may wait for an answer, for long. Acquire: pairs with the release below. */
+    if (plx_load_acquire(&capture.signal) != 0)
+        return;
     pthread_mutex_lock(&capture.lock);
     if (plx_load_relaxed(&capture.signal) == 0) {
         /* The first call loads a library, which a handler must not. */
         void *frame;
         (void)backtrace(&frame, 1);
-        plx_store_relaxed(&capture.signal, install_handler());
+        plx_store_release(&capture.signal, install_handler());
     }
     pthread_mutex_unlock(&capture.lock);
 }
@@ -164,20 +168,33 @@ PLX_PRINTF(2, 3) static void say(const struct plx_runtime *rt, const char *forma
     rt->opts.log(PLX_LOG_WARN, text, rt->opts.ctx);
 }
 
-static void say_frames(const struct plx_runtime *rt)
+/* Where thread `tid` is: up to FRAMES_MAX frames. Gives how many; 0 when it did not answer. */
+static int find_frames(pid_t tid, void *frames[FRAMES_MAX])
 {
-    /* Above the place where it was stuck are the handler's own. */
-    int first = 0;
-    while (first < capture.count && capture.frames[first] != capture.stuck_at)
-        first++;
-    if (first == capture.count)
-        first = 0;
-    for (int i = first; i < capture.count; i++) {
+    int count = 0;
+    pthread_mutex_lock(&capture.lock);
+    if (ask(tid)) {
+        /* Above the place where it was stuck are the handler's own. */
+        int first = 0;
+        while (first < capture.count && capture.frames[first] != capture.stuck_at)
+            first++;
+        if (first == capture.count)
+            first = 0;
+        count = capture.count - first;
+        memcpy(frames, capture.frames + first, (size_t)count * sizeof(*frames));
+    }
+    pthread_mutex_unlock(&capture.lock);
+    return count;
+}
+
+static void say_frames(const struct plx_runtime *rt, void *const *frames, int count)
+{
+    for (int i = 0; i < count; i++) {
         /* What is on the stack is where a call returns to, which may be another function. */
-        const char *at = capture.frames[i];
+        const char *at = frames[i];
         char text[256];
-        (void)plx__symbol_format(i == first ? at : at - 1, text, sizeof(text));
-        say(rt, "  #%d %s", i - first, text);
+        (void)plx__symbol_format(i == 0 ? at : at - 1, text, sizeof(text));
+        say(rt, "  #%d %s", i, text);
     }
 }
 
@@ -192,9 +209,9 @@ static uint64_t cpu_ns(pid_t tid)
     return (uint64_t)spent.tv_sec * 1000000000u + (uint64_t)spent.tv_nsec;
 }
 
-static void report(struct plx_runtime *rt, struct plx__slot *slot, uint64_t stuck_ns)
+static void report(const struct plx_runtime *rt, struct plx__slot *slot, struct plx__look *look,
+                   uint64_t stuck_ns)
 {
-    struct plx__look *look = &slot->look;
     pid_t tid = plx_load_relaxed(&slot->tid);
     uint64_t spent = cpu_ns(tid);
     char more[64] = "";
@@ -202,8 +219,8 @@ static void report(struct plx_runtime *rt, struct plx__slot *slot, uint64_t stuc
         snprintf(more, sizeof(more), " (%llu stalls before it were not told)",
                  (unsigned long long)look->left_out);
     look->left_out = 0;
-    pthread_mutex_lock(&capture.lock);
-    bool answered = ask(tid);
+    void *frames[FRAMES_MAX];
+    int count = find_frames(tid, frames);
     const struct plx_reactor *r = plx_load_acquire(&slot->reactor);
     const char *task = plx_load_relaxed(&r->tasks.running);
     say(rt,
@@ -211,16 +228,13 @@ static void report(struct plx_runtime *rt, struct plx__slot *slot, uint64_t stuc
         slot->index, rt->plan->reactors[slot->index].cpu, (unsigned long long)(stuck_ns / 1000000u),
         (unsigned long long)((spent > look->cpu_ns ? spent - look->cpu_ns : 0) / 1000000u),
         task != NULL ? ", running task " : "", task != NULL ? task : "", more,
-        answered ? "; at" : "; its thread does not say where (signal blocked, or not running)");
-    if (answered)
-        say_frames(rt);
-    pthread_mutex_unlock(&capture.lock);
-    plx_store_relaxed(&slot->stall_reports, plx_load_relaxed(&slot->stall_reports) + 1);
+        count != 0 ? "; at" : "; its thread does not say where (signal blocked, or not running)");
+    say_frames(rt, frames, count);
+    (void)plx_fetch_add_relaxed(&slot->stall_reports, 1);
 }
 
-static void look_at(struct plx_runtime *rt, struct plx__slot *slot)
+static void look_at(const struct plx_runtime *rt, struct plx__slot *slot, struct plx__look *look)
 {
-    struct plx__look *look = &slot->look;
     if (plx__life_of(&slot->life) != PLX__SLOT_RUNNING)
         return;
     const struct plx_reactor *r = plx_load_acquire(&slot->reactor);
@@ -244,16 +258,17 @@ static void look_at(struct plx_runtime *rt, struct plx__slot *slot)
         return;
     }
     look->told_ns = now;
-    report(rt, slot, stuck);
+    report(rt, slot, look, stuck);
 }
 
 /* --- the thread ------------------------------------------------------------------------------- */
 
 /* The first asks for the end; the second means it, as when a reactor hangs. */
-static void take_signal(struct plx_runtime *rt)
+static void take_signal(const struct plx__keeper *keeper)
 {
+    struct plx_runtime *rt = keeper->runtime;
     struct signalfd_siginfo info;
-    if (read(rt->keeper.signal_fd, &info, sizeof(info)) != sizeof(info))
+    if (read(keeper->signal_fd, &info, sizeof(info)) != sizeof(info))
         return;
     if (!plx_runtime_is_stopping(rt)) {
         plx_runtime_request_stop(rt);
@@ -268,8 +283,8 @@ static void take_signal(struct plx_runtime *rt)
 
 static void *keep(void *argument)
 {
-    struct plx_runtime *rt = argument;
-    struct plx__keeper *keeper = &rt->keeper;
+    struct plx__keeper *keeper = argument;
+    const struct plx_runtime *rt = keeper->runtime;
     uint64_t between = rt->settings.stall_report / LOOKS_PER_REPORT;
     between = between < LOOK_NS_MIN ? LOOK_NS_MIN : between;
     between = between > LOOK_NS_MAX ? LOOK_NS_MAX : between;
@@ -282,9 +297,9 @@ static void *keep(void *argument)
         if (rc > 0 && fds[0].revents != 0)
             return NULL;
         if (rc > 0 && fds[1].revents != 0)
-            take_signal(rt);
+            take_signal(keeper);
         for (uint32_t i = 0; keeper->watches && i < rt->count; i++)
-            look_at(rt, &rt->slots[i]);
+            look_at(rt, &rt->slots[i], &keeper->looks[i]);
     }
 }
 
@@ -322,28 +337,40 @@ static int open_fds(struct plx__keeper *keeper, struct plx_diag *diag)
     return 0;
 }
 
-static int start_thread(struct plx_runtime *rt, struct plx_diag *diag)
+static void free_keeper(struct plx__keeper *keeper)
 {
-    struct plx__keeper *keeper = &rt->keeper;
+    close(keeper->wake_fd);
+    close(keeper->signal_fd);
+    free(keeper);
+}
+
+static int start_thread(struct plx_runtime *rt, bool watches, struct plx_diag *diag)
+{
+    struct plx__keeper *keeper = calloc(1, sizeof(*keeper) + rt->count * sizeof(*keeper->looks));
+    if (keeper == NULL)
+        return plx_diag_set(diag, -ENOMEM, "keeper", "no memory");
+    keeper->runtime = rt;
+    keeper->watches = watches;
     int rc = open_fds(keeper, diag);
-    if (rc != 0)
+    if (rc != 0) {
+        free(keeper);
         return rc;
+    }
     if (keeper->watches)
         prepare_capture();
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = -pthread_create(&keeper->thread, NULL, keep, rt);
+    rc = -pthread_create(&keeper->thread, NULL, keep, keeper);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc != 0) {
-        close(keeper->wake_fd);
-        close(keeper->signal_fd);
+        free_keeper(keeper);
         return plx_diag_set(diag, rc, "keeper", "pthread_create: %s", strerror(-rc));
     }
     pthread_setname_np(keeper->thread, "plx/keeper");
     place(rt, keeper->thread);
-    keeper->running = true;
+    rt->keeper = keeper;
     return 0;
 }
 
@@ -364,18 +391,16 @@ static bool find_signals(sigset_t *taken)
 
 int plx__keeper_start(struct plx_runtime *rt, bool signals, struct plx_diag *diag)
 {
-    struct plx__keeper *keeper = &rt->keeper;
     sigset_t wanted;
     bool takes = find_signals(&wanted) && signals;
     bool watches = rt->settings.stall_report != PLX_INFINITE && rt->opts.log != NULL &&
                    rt->settings.log >= PLX_LOG_WARN;
-    if (!keeper->running && (takes || watches)) {
-        /* Before its thread, which reads it, and never again: the runtime's settings stay. */
-        keeper->watches = watches;
-        int rc = start_thread(rt, diag);
+    if (rt->keeper == NULL && (takes || watches)) {
+        int rc = start_thread(rt, watches, diag);
         if (rc != 0)
             return rc;
     }
+    struct plx__keeper *keeper = rt->keeper;
     if (!takes || keeper->takes)
         return 0;
     sigset_t before;
@@ -397,9 +422,8 @@ int plx__keeper_start(struct plx_runtime *rt, bool signals, struct plx_diag *dia
     return 0;
 }
 
-void plx__keeper_give_back(struct plx_runtime *rt)
+static void give_back(struct plx__keeper *keeper)
 {
-    struct plx__keeper *keeper = &rt->keeper;
     if (!keeper->takes)
         return;
     sigset_t none;
@@ -410,17 +434,35 @@ void plx__keeper_give_back(struct plx_runtime *rt)
     keeper->takes = false;
 }
 
-void plx__keeper_stop(struct plx_runtime *rt)
+void plx__keeper_give_back(struct plx_runtime *rt)
 {
-    struct plx__keeper *keeper = &rt->keeper;
-    if (!keeper->running)
+    if (rt->keeper != NULL)
+        give_back(rt->keeper);
+}
+
+struct plx__keeper *plx__keeper_take(struct plx_runtime *rt)
+{
+    struct plx__keeper *keeper = rt->keeper;
+    rt->keeper = NULL;
+    return keeper;
+}
+
+void plx__keeper_end(struct plx__keeper *keeper)
+{
+    if (keeper == NULL)
         return;
     uint64_t one = 1;
     while (write(keeper->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
         ;
     pthread_join(keeper->thread, NULL);
-    plx__keeper_give_back(rt);
-    close(keeper->wake_fd);
-    close(keeper->signal_fd);
-    keeper->running = false;
+    give_back(keeper);
+    free_keeper(keeper);
+}
+
+void plx__keeper_stop(struct plx_runtime *rt)
+{
+    pthread_mutex_lock(&rt->lock);
+    struct plx__keeper *keeper = plx__keeper_take(rt);
+    pthread_mutex_unlock(&rt->lock);
+    plx__keeper_end(keeper);
 }

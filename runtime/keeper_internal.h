@@ -13,7 +13,9 @@
  * The handler and the place that it writes to are the process's, one for all runtimes, since
  * signals are. It stays installed: one still on its way must not meet the default, which kills.
  *
- * Threads: start and stop by those that start, adopt and stop, under the runtime's lock.
+ * Threads: started, and taken from its runtime, under the runtime's lock by those that start, adopt
+ * and stop. Ended without it: it may be in opts.log, which may wait for who waits for the lock. So
+ * there may be a new one before the last has ended, and nothing is shared by both but capture.
  */
 #ifndef POLLUX_KEEPER_INTERNAL_H
 #define POLLUX_KEEPER_INTERNAL_H
@@ -36,7 +38,7 @@ struct plx__look {
 };
 
 struct plx__keeper {
-    bool running;
+    struct plx_runtime *runtime;
     bool watches;
     bool takes; /* SIGINT or SIGTERM */
     int wake_fd;
@@ -44,6 +46,7 @@ struct plx__keeper {
     pthread_t thread;
     pthread_t taker; /* whose mask was changed */
     sigset_t taken;  /* what was changed in it */
+    struct plx__look looks[];
 };
 
 /*
@@ -56,7 +59,11 @@ int plx__keeper_start(struct plx_runtime *runtime, bool signals,
                       struct plx_diag *diag) PLX_MUST_CHECK;
 /* Takes the signals no longer; they are unblocked if the thread calls that had them blocked. */
 void plx__keeper_give_back(struct plx_runtime *runtime);
-/* Ends it, and gives the signals back. */
+/* Takes it from the runtime, under its lock: the caller is to end it. NULL when there is none. */
+struct plx__keeper *plx__keeper_take(struct plx_runtime *runtime) PLX_MUST_CHECK;
+/* Ends it, without the lock, and gives the signals back. NULL is none. */
+void plx__keeper_end(struct plx__keeper *keeper);
+/* Takes it and ends it; the caller does not hold the lock. */
 void plx__keeper_stop(struct plx_runtime *runtime);
 
 /* The signal that asks a thread for its backtrace; 0 while none is used. Any thread. */

@@ -240,7 +240,10 @@ static void *thread_main(void *argument)
 {
     struct plx__slot *slot = argument;
     live(slot);
-    /* Release: one that was given up is not joined. Only the thread's own end follows. */
+    /*
+     * Release: pairs with the acquires in gather_threads. One that was given up is not joined: who
+     * sees this has it behind him all the same. Only the thread's own end follows.
+     */
     plx_store_release(&slot->left, 1);
     return NULL;
 }
@@ -367,6 +370,7 @@ static int start_keeper(struct plx_runtime *rt, bool signals, struct plx_diag *d
 /* Of a start that failed: it stays for reactors that were adopted, but has no signals to take. */
 static void end_keeper(struct plx_runtime *rt)
 {
+    struct plx__keeper *ended = NULL;
     bool adopted = false;
     pthread_mutex_lock(&rt->lock);
     for (uint32_t i = 0; i < rt->count; i++) {
@@ -376,8 +380,9 @@ static void end_keeper(struct plx_runtime *rt)
     if (adopted)
         plx__keeper_give_back(rt);
     else
-        plx__keeper_stop(rt);
+        ended = plx__keeper_take(rt);
     pthread_mutex_unlock(&rt->lock);
+    plx__keeper_end(ended);
 }
 
 int plx_runtime_start(struct plx_runtime *rt, struct plx_diag *diag)
@@ -479,8 +484,7 @@ static bool give_up_debtors(struct plx_runtime *rt)
     bool any = false;
     for (uint32_t i = 0; i < rt->count; i++) {
         struct plx__slot *slot = &rt->slots[i];
-        if (plx__life_of(&slot->life) != PLX__SLOT_RUNNING ||
-            plx_load_relaxed(&slot->owes) == 0 ||
+        if (plx__life_of(&slot->life) != PLX__SLOT_RUNNING || plx_load_relaxed(&slot->owes) == 0 ||
             plx__phase_reached(&slot->reached) >= PLX__REACHED_DRAINED)
             continue;
         plx__slot_end(slot, PLX__SLOT_LEAKED);
@@ -521,10 +525,14 @@ static int64_t gather_threads(struct plx_runtime *rt, uint64_t until_ns)
         struct plx__slot *slot = &rt->slots[i];
         if (!slot->has_thread)
             continue;
-        while (plx_load_relaxed(&slot->left) == 0 && plx__monotonic_ns() < until_ns)
+        /* Acquire: pairs with the release in thread_main. */
+        bool left = plx_load_acquire(&slot->left) != 0;
+        while (!left && plx__monotonic_ns() < until_ns) {
             nap();
+            left = plx_load_acquire(&slot->left) != 0;
+        }
         slot->has_thread = false;
-        if (plx_load_relaxed(&slot->left) != 0) {
+        if (left) {
             pthread_join(slot->thread, NULL);
             plx__stack_fini(&slot->stack);
         } else {

@@ -51,7 +51,6 @@ struct plx__slot {
     PLX_ATOMIC(int) tid;                      /* of the thread that polls it */
     /* The keeper writes, all read. */
     PLX_ATOMIC(uint64_t) stall_reports;
-    struct plx__look look; /* the keeper's own */
     /* Guarded by the runtime's lock while opening; the owner's afterwards. */
     struct plx_runtime *runtime;
     uint32_t index;
@@ -102,7 +101,7 @@ struct plx_runtime {
     /* The stop's answer, which each later one repeats. */
     int64_t late;              /* the reactor that it names; -1: all have ended */
     uint64_t late_ns;          /* the time they had */
-    struct plx__keeper keeper; /* guarded by the lock */
+    struct plx__keeper *keeper; /* guarded by the lock; NULL: none */
     uint32_t said_count;
     char said[PLX__SAID_MAX][160];
 };

@@ -74,13 +74,17 @@ static void wake_in_every_interleaving_is_not_lost(void **state)
 {
     (void)state;
     need_spin();
-    static const char *const models[] = {ONE_SLEEPS, BOTH_SLEEP, STOPPED};
+    /* A model that is cut short by mistake has few states. */
+    static const struct {
+        const char *path;
+        double states_min;
+    } models[] = {{ONE_SLEEPS, 100000}, {BOTH_SLEEP, 10000}, {STOPPED, 100}};
     for (size_t i = 0; i < sizeof(models) / sizeof(*models); i++) {
-        struct verdict verdict = check(models[i], "");
+        struct verdict verdict = check(models[i].path, "");
         if (verdict.errors != 0)
-            fail_msg("%s: %s", models[i], verdict.end);
-        assert_true(verdict.states > 100);
-        print_message("  %s: %.0f states, all of them walked\n", models[i], verdict.states);
+            fail_msg("%s: %s", models[i].path, verdict.end);
+        assert_true(verdict.states > models[i].states_min);
+        print_message("  %s: %.0f states, all of them walked\n", models[i].path, verdict.states);
     }
 }
 

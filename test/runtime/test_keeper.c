@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "runtime/mesh/port.h"
 #include "runtime/runtime_internal.h"
 #include "runtime/symbol_internal.h"
 #include "test/runtime/rt_fixture.h"
@@ -26,7 +27,7 @@
 static struct rt_lines lines;
 static int (*real_backtrace)(void **frames, int size);
 static PLX_ATOMIC(uint32_t) holds_backtrace; /* while it is not 0, backtrace does not return */
-static PLX_ATOMIC(uint32_t) backtraces; /* that a held reactor has begun */
+static PLX_ATOMIC(uint32_t) backtraces;      /* that a held reactor has begun */
 static PLX_ATOMIC(uint32_t) hold; /* while it is not 0, a held reactor stays where it is */
 static PLX_ATOMIC(uint32_t) held; /* how many have been */
 static PLX_ATOMIC(uint32_t) gone; /* how many of them were let go */
@@ -197,8 +198,11 @@ static void backtrace_that_hangs_is_waited_for_no_longer(void **state)
     plx_store_relaxed(&backtraces, 0);
     plx_store_relaxed(&holds_backtrace, 1);
     rt_start(rt);
-    /* The first is told without, and nobody is asked for the next one. */
-    RT_UNTIL(reports_of(rt, 0) >= 2);
+    /* Asks that the thread got no time to answer go before. */
+    RT_UNTIL(plx_load_acquire(&backtraces) == 1);
+    /* That one is told without, and nobody is asked for the next one. */
+    uint64_t told = reports_of(rt, 0);
+    RT_UNTIL(reports_of(rt, 0) >= told + 2);
     assert_int_equal(plx_load_acquire(&backtraces), 1);
     plx_store_release(&holds_backtrace, 0);
     /* It has come back, so that there are frames again. */
@@ -257,6 +261,94 @@ static void keeper_stays_for_adopted_reactors_when_a_start_fails(void **state)
     rt_expect_things(&before);
 }
 
+/* What a callback of the log does in the keeper's thread while a start that failed ends it. */
+static struct {
+    PLX_ATOMIC(uint32_t) called;
+    PLX_ATOMIC(uint32_t) starts;
+    struct plx_runtime *rt;
+    struct rlimit files;
+    bool taken;
+    int port_rc;
+    int adopt_rc;
+    bool replaced; /* the reactor that it adopted has a keeper of its own */
+} meddler;
+
+/* Whether the keeper is taken from its runtime, in time; false when the lock stays held, too. */
+static bool see_keeper_taken(void)
+{
+    uint64_t until = rt_now_ns() + RT_PATIENCE_NS;
+    bool taken = false;
+    while (!taken && rt_now_ns() < until) {
+        if (pthread_mutex_trylock(&meddler.rt->lock) == 0) {
+            taken = meddler.rt->keeper == NULL;
+            pthread_mutex_unlock(&meddler.rt->lock);
+        }
+        rt_pause();
+    }
+    return taken;
+}
+
+static void meddle(enum plx_log_level level, const char *text, void *ctx)
+{
+    (void)level;
+    (void)text;
+    (void)ctx;
+    if (plx_load_relaxed(&meddler.called) != 0)
+        return;
+    plx_store_release(&meddler.called, 1);
+    RT_UNTIL(plx_load_acquire(&meddler.starts) != 0);
+    meddler.taken = see_keeper_taken();
+    setrlimit(RLIMIT_NOFILE, &meddler.files);
+    if (!meddler.taken)
+        return;
+    struct plx_port *port;
+    meddler.port_rc = plx_port_create(meddler.rt, &port, NULL);
+    if (meddler.port_rc == 0)
+        meddler.port_rc = plx_port_destroy(port, RT_PATIENCE_NS);
+    struct plx_reactor *reactor;
+    meddler.adopt_rc = plx_reactor_adopt(meddler.rt, 1, &reactor, NULL);
+    if (meddler.adopt_rc != 0)
+        return;
+    meddler.replaced = meddler.rt->keeper != NULL;
+    rt_abandon(reactor);
+}
+
+static uint32_t wait_for_meddler(struct plx_poller *armed, void *ctx)
+{
+    plx_poller_disarm(ctx, armed);
+    RT_UNTIL(plx_load_acquire(&meddler.called) != 0);
+    return 1;
+}
+
+static void start_that_fails_waits_for_the_log_without_the_lock(void **state)
+{
+    (void)state;
+    struct rt_things before = rt_count_things();
+    struct plx_runtime_opts opts = logging();
+    opts.log = meddle;
+    struct plx_runtime *rt = rt_create("reactors=2 ports=1 stall_report=2ms", &opts);
+    meddler.rt = rt;
+    struct plx_reactor *reactor = rt_adopt(rt, 0);
+    plx_poller_arm(reactor, &poller, wait_for_meddler, reactor);
+    (void)plx_reactor_poll(reactor);
+    rt_abandon(reactor);
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &meddler.files), 0);
+    int next = dup(0);
+    close(next);
+    const struct rlimit limit = {.rlim_cur = (rlim_t)next, .rlim_max = meddler.files.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    plx_store_release(&meddler.starts, 1);
+    assert_int_equal(plx_runtime_start(rt, NULL), -EMFILE);
+    /* It was in the log until then. */
+    assert_true(meddler.taken);
+    assert_int_equal(meddler.port_rc, 0);
+    assert_int_equal(meddler.adopt_rc, 0);
+    assert_true(meddler.replaced);
+    rt_finish(rt);
+    rt_expect_things(&before);
+}
+
 static void keeper_with_nothing_to_do_is_not_there(void **state)
 {
     (void)state;
@@ -264,13 +356,13 @@ static void keeper_with_nothing_to_do_is_not_there(void **state)
     struct plx_runtime_opts opts = logging();
     struct plx_runtime *rt = rt_create("stall_report=inf backend=epoll", &opts);
     struct plx_reactor *reactor = rt_adopt(rt, 0);
-    assert_false(rt->keeper.running);
+    assert_null(rt->keeper);
     rt_abandon(reactor);
     rt_finish(rt);
     opts.log = NULL;
     rt = rt_create("stall_report=10ms", &opts);
     reactor = rt_adopt(rt, 0);
-    assert_false(rt->keeper.running);
+    assert_null(rt->keeper);
     rt_abandon(reactor);
     rt_finish(rt);
     rt_expect_things(&before);
@@ -513,6 +605,7 @@ int main(void)
         cmocka_unit_test(backtrace_that_hangs_is_waited_for_no_longer),
         cmocka_unit_test(reactor_between_turns_is_not_stuck),
         cmocka_unit_test(keeper_stays_for_adopted_reactors_when_a_start_fails),
+        cmocka_unit_test(start_that_fails_waits_for_the_log_without_the_lock),
         cmocka_unit_test(keeper_with_nothing_to_do_is_not_there),
         cmocka_unit_test(symbol_of_a_static_function_is_its_name),
         cmocka_unit_test(symbol_of_no_code_is_a_number),
