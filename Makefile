@@ -220,7 +220,8 @@ $(B)/test/tools/test_bench_html: $(addprefix $(B)/obj/tools/bench/, \
                                    heat.o html.o html_gnuplot.o html_head.o html_heat.o \
                                    html_plot.o html_rows.o html_style.o load.o matrix.o stop.o)
 $(B)/test/tools/test_bench_paired: $(addprefix $(B)/obj/tools/bench/, \
-                                     with.o with_run.o stop.o load.o interval.o hgrm.o)
+                                     with.o with_run.o rows.o stop.o load.o interval.o hgrm.o)
+$(B)/test/tools/test_bench_paired: TEST_LIBS = $(B)/libpollux.a
 $(B)/test/tools/test_bench_select: $(B)/obj/tools/bench/select.o $(B)/obj/tools/bench/interrupts.o
 # The whole benchmark, with some calls of its own.
 $(B)/test/tools/test_bench_faults: $(filter-out $(B)/obj/tools/pollux.o,$(TOOL_OBJ))

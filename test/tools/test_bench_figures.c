@@ -198,6 +198,85 @@ static void speed_of_a_core_is_in_its_own_rows(void **state)
         free_track(&tracks[i]);
 }
 
+/* --- passes ---------------------------------------------------------------------------------- */
+
+/* A pass over one case; the core takes so long for an addition meanwhile. */
+static void add_pass(struct plx_bench_track *track, double core_ns)
+{
+    static const struct plx_bench_case what = {.bench = "made", .name = "passes", .what = "one"};
+    struct plx_bench_round_facts facts = {.group = 0};
+    for (uint32_t i = 0; i < ROUNDS; i++)
+        assert_int_equal(plx_bench_rounds_add(&track->speeds, core_ns), 0);
+    bench->passes = 4;
+    assert_int_equal(plx_bench_add_rows(bench, &what, track, 1, &facts), 0);
+    bench->pass++;
+    free_track(track);
+}
+
+/* Slices in all of which others ran. */
+static struct plx_bench_track busy_track(uint64_t value)
+{
+    struct plx_bench_track track = track_of(&raw, 0, 0, 0);
+    free(track.spare);
+    track.spare = histogram_of(value, ROUNDS);
+    track.good = 0;
+    track.discarded = ROUNDS;
+    for (uint32_t i = 0; i < ROUNDS; i++)
+        track.medians[i] = (struct plx_bench_medians){.spare = value};
+    return track;
+}
+
+static void good_pass_replaces_one_in_which_others_ran(void **state)
+{
+    (void)state;
+    struct plx_bench_track busy = busy_track(500000);
+    add_pass(&busy, 0.5);
+    const struct plx_bench_row *row = bench->rows;
+    assert_true(row->has && row->busy && row->n == ROUNDS);
+    /* Another one like it goes with it. */
+    busy = busy_track(500000);
+    add_pass(&busy, 0.5);
+    assert_true(row->busy && row->n == 2 * ROUNDS);
+    double before = row->p50;
+    struct plx_bench_track good = track_of(&raw, 0, 1000, 0);
+    add_pass(&good, 0.25);
+    assert_int_equal(bench->row_count, 1);
+    assert_true(!row->busy && !row->drifted && row->n == ROUNDS && row->rounds.count == ROUNDS);
+    assert_true(row->max < before / 100 && fabs(row->core_ns - 0.25) < 1e-9);
+    assert_int_equal(row->paired_count, 3 * ROUNDS);
+    for (uint32_t i = 0; i < 3 * ROUNDS; i++)
+        assert_int_equal(isnan(row->paired[i]), i < 2 * ROUNDS);
+    /* What comes later and is worse is left out, and what was seen in it. */
+    busy = busy_track(500000);
+    add_pass(&busy, 0.5);
+    assert_true(!row->busy && !row->drifted && row->n == ROUNDS);
+    assert_int_equal(row->slices, 4 * ROUNDS);
+    assert_int_equal(row->discarded, 3 * ROUNDS);
+}
+
+static void doubts_are_those_of_all_passes(void **state)
+{
+    (void)state;
+    bench->precision = 0.02;
+    struct plx_bench_track wide = track_of(&raw, 0, 1000, 0);
+    for (uint32_t i = 0; i < ROUNDS; i += 2)
+        wide.medians[i].kept = 2000;
+    add_pass(&wide, 0.25);
+    const struct plx_bench_row *row = bench->rows;
+    assert_true(row->unsure && !row->drifted);
+    /* This one by itself would be sure, and the core's speed steady. */
+    struct plx_bench_track steady = track_of(&raw, 0, 1000, 0);
+    add_pass(&steady, 0.75);
+    assert_true(row->unsure && row->drifted);
+    assert_true(fabs(row->core_ns - 0.5) < 1e-9);
+    /* With enough of them it is. */
+    for (uint32_t i = 0; i < 2; i++) {
+        steady = track_of(&raw, 0, 1000, 0);
+        add_pass(&steady, 0.75);
+    }
+    assert_false(row->unsure);
+}
+
 static void row_of_cpus_that_are_one_core_says_how_to_go_on(void **state)
 {
     (void)state;
@@ -389,6 +468,8 @@ int main(void)
         CASE(case_that_stopped_between_batches_is_printed_in_the_end),
         CASE(bandwidth_of_a_large_machine_has_a_bucket),
         CASE(speed_of_a_core_is_in_its_own_rows),
+        CASE(good_pass_replaces_one_in_which_others_ran),
+        CASE(doubts_are_those_of_all_passes),
         CASE(row_of_cpus_that_are_one_core_says_how_to_go_on),
         CASE(certainty_of_the_second_figure_is_its_own),
         CASE(readers_are_all_of_the_node_but_the_sibling),

@@ -35,15 +35,6 @@ uint64_t plx_bench_monotonic_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static struct plx_bench_row only_row;
-
-struct plx_bench_row *plx_bench_row_add(struct plx_bench *bench)
-{
-    memset(&only_row, 0, sizeof(only_row));
-    bench->rows = &only_row;
-    return bench->row_count++ == 0 ? &only_row : NULL;
-}
-
 const char *plx_bench_unit_text(const struct plx_bench_row *row)
 {
     return row->unit == PLX_BENCH_NS ? "ns" : "1/s";
@@ -80,6 +71,14 @@ static void begin(struct plx_bench *bench, struct plx_cli_texts *commands, char 
     assert_int_equal(plx_machine_create(&bench->machine, NULL), 0);
     failures = 0;
     assert_int_equal(plx_bench_with_init(bench, commands), -1);
+}
+
+static void finish(struct plx_bench *bench, const char *path)
+{
+    plx_bench_with_fini(bench);
+    plx_bench_rows_fini(bench);
+    plx_machine_destroy(bench->machine);
+    unlink(path);
 }
 
 static void assert_rounds(const struct plx_bench_row *row, const double *expected, uint32_t count)
@@ -119,6 +118,7 @@ static void rounds_of_a_program_stand_beside_ours(void **state)
     assert_int_equal(bench.rows->discarded, 1);
     /* What is known of the machine is so of its row, too. */
     assert_true(bench.rows->core_ns > 0.4 && bench.rows->line_ns > 98 && bench.rows->drifted);
+    assert_false(bench.rows->unsure);
     /* Another pass goes on behind. */
     bench.pass = 1;
     round_of(&bench, 0, false);
@@ -134,11 +134,35 @@ static void rounds_of_a_program_stand_beside_ours(void **state)
     assert_true(fabs(ratio.mid - 10) < 1e-9);
     assert_int_equal(ratio.rounds, 4);
     assert_int_equal(failures, 0);
-    plx_bench_with_fini(&bench);
-    plx_bench_rounds_fini(&only_row.rounds);
-    free(only_row.paired);
-    plx_machine_destroy(bench.machine);
-    unlink(path);
+    finish(&bench, path);
+}
+
+/* The program says 1 to 6, then 6 and more. */
+static void program_is_held_to_the_precision_that_was_asked_for(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/pollux-paired-XXXXXX";
+    struct plx_cli_texts commands;
+    struct plx_bench bench;
+    struct plx_bench_track track = {.subject = &ours};
+    begin(&bench, &commands, path);
+    /* Of so few rounds nobody knows. */
+    bench.precision = 10;
+    for (uint32_t i = 0; i < 5; i++)
+        round_of(&bench, i, false);
+    track.round_count = 5;
+    assert_int_equal(plx_bench_with_rows(&bench, &made, &track, 1, 0), 0);
+    assert_true(isnan(bench.rows->ci_low) && bench.rows->unsure);
+    bench.pass = 1;
+    round_of(&bench, 0, false);
+    track.round_count = 1;
+    assert_int_equal(plx_bench_with_rows(&bench, &made, &track, 1, 0), 0);
+    assert_false(bench.rows->unsure);
+    bench.precision = 0.1;
+    bench.pass = 2;
+    assert_int_equal(plx_bench_with_rows(&bench, &made, &track, 1, 0), 0);
+    assert_true(bench.rows->unsure);
+    finish(&bench, path);
 }
 
 /* --- names of files -------------------------------------------------------------------------- */
@@ -190,6 +214,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rounds_of_a_program_stand_beside_ours),
+        cmocka_unit_test(program_is_held_to_the_precision_that_was_asked_for),
         cmocka_unit_test(names_that_are_alike_get_a_number),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

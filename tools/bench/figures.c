@@ -87,17 +87,13 @@ static bool round_value(const struct plx_bench_medians *medians, bool spare, boo
 bool plx_bench_track_part(const struct plx_bench_track *track, bool also, double *part)
 {
     struct plx_bench_rounds rounds = {.p50 = NULL};
-    double low, high;
     bool known = true;
     for (uint32_t i = 0; i < track->round_count && known; i++) {
         uint64_t value;
         if (round_value(&track->medians[i], track->good == 0, also, &value))
             known = plx_bench_rounds_add(&rounds, (double)value) == 0;
     }
-    known = known && plx_bench_interval(rounds.p50, rounds.count, &low, &high);
-    /* One that is always the same, nothing among them, is as certain as can be. */
-    if (known)
-        *part = high > low ? (high - low) / 2 / plx_bench_median(rounds.p50, rounds.count) : 0;
+    known = known && plx_bench_rounds_part(&rounds, part);
     plx_bench_rounds_fini(&rounds);
     return known;
 }
@@ -135,13 +131,6 @@ static int add_rounds(struct plx_bench_row *row, const struct plx_bench_track *t
 
 /* --- figures --------------------------------------------------------------------------------- */
 
-static int node_of(const struct plx_bench *bench, int cpu)
-{
-    const struct plx_machine_cpu *found =
-        cpu >= 0 ? plx_machine_cpu(bench->machine, (uint32_t)cpu) : NULL;
-    return found != NULL ? (int)found->node : -1;
-}
-
 static void fill_figures(struct plx_bench_row *row, const struct plx_histogram *kept)
 {
     row->has = true;
@@ -157,8 +146,9 @@ static void fill_figures(struct plx_bench_row *row, const struct plx_histogram *
 }
 
 /* Puts the samples of this pass with those of earlier ones, and figures of all into the row. */
-static int merge(struct plx_bench_row *row, struct plx_histogram *samples,
-                 const struct plx_bench_track *track, bool spare, bool also)
+static int merge(const struct plx_bench *bench, struct plx_bench_row *row,
+                 struct plx_histogram *samples, const struct plx_bench_track *track, bool spare,
+                 bool also)
 {
     int rc = add_rounds(row, track, spare, also);
     if (rc != 0)
@@ -169,7 +159,7 @@ static int merge(struct plx_bench_row *row, struct plx_histogram *samples,
         return -ENOMEM;
     free(row->samples);
     row->samples = packed;
-    row->busy = row->busy || spare;
+    row->busy = spare;
     fill_figures(row, samples);
     struct plx_bench_rounds rounds = {.p50 = NULL};
     for (uint32_t i = 0; i < row->paired_count && rc == 0; i++) {
@@ -178,8 +168,22 @@ static int merge(struct plx_bench_row *row, struct plx_histogram *samples,
     }
     if (rc == 0)
         rc = plx_bench_row_spread(row, samples, &rounds, row->scale);
+    row->unsure = plx_bench_is_unsure(bench, &rounds);
     plx_bench_rounds_fini(&rounds);
     return rc;
+}
+
+/* Drops what earlier passes left, which were without figures, or had others on the core. */
+static void forget(struct plx_bench_row *row)
+{
+    for (uint32_t i = 0; i < row->paired_count; i++)
+        row->paired[i] = NAN;
+    free(row->samples);
+    row->samples = NULL;
+    row->speeds.count = 0;
+    row->lines.count = 0;
+    row->core_drift = 0;
+    row->busy = false;
 }
 
 /* --- a row ----------------------------------------------------------------------------------- */
@@ -203,8 +207,8 @@ static struct plx_bench_row describe(const struct plx_bench *bench,
         .relation = subject->relation,
         .group = facts->group,
     };
-    row.node_a = node_of(bench, row.cpu_a);
-    row.node_b = node_of(bench, row.cpu_b);
+    row.node_a = plx_bench_node_of(bench, row.cpu_a);
+    row.node_b = plx_bench_node_of(bench, row.cpu_b);
     row.scale = plx_bench_ns_per_tick(bench) / (double)row.block;
     if (row.unit != PLX_BENCH_NS)
         row.scale = row.unit == PLX_BENCH_BANDWIDTH ? PLX_BENCH_BANDWIDTH_BYTES * 1e-9 : 1.0;
@@ -251,25 +255,22 @@ static int add_row(struct plx_bench *bench, const struct plx_bench_case *what,
         return -ENOMEM;
     row->slices += track->slices;
     row->discarded += track->discarded;
-    if (track->speeds.count != 0) {
-        double drift = plx_bench_drift(track->speeds.p50, track->speeds.count);
-        row->core_drift = fmax(row->core_drift, drift);
-        row->core_ns = plx_bench_median(track->speeds.p50, track->speeds.count);
-    }
-    if (track->lines.count != 0)
-        row->line_ns = plx_bench_median(track->lines.p50, track->lines.count);
-    row->drifted = row->core_drift > PLX_BENCH_DRIFT;
-    row->unsure = also ? track->also_unsure : track->unsure;
+    /* Slices with others on the core only for a row that has nothing else. */
+    bool spare = track->good == 0 && (!row->has || row->busy);
+    struct plx_histogram *samples = spare ? track->spare : track->kept;
+    if (also && !lacking)
+        samples = gather_also(track, spare);
+    bool merges = !lacking && plx_histogram_count(samples) != 0;
+    if (!row->has || (merges && row->busy && !spare))
+        forget(row);
+    /* Of a pass that the figures are not made of nothing is told. */
+    if ((!row->has || merges) && plx_bench_row_seen(row, &track->speeds, &track->lines) != 0)
+        return -ENOMEM;
     if (lacking)
         return track->medians != NULL ? add_rounds(row, track, false, also) : 0;
-    /* Slices with others on the core only for a row that has nothing else. */
-    bool spare = track->good == 0 && !row->has;
-    struct plx_histogram *samples = spare ? track->spare : track->kept;
-    if (also)
-        samples = gather_also(track, spare);
     row->why[0] = '\0';
-    if (plx_histogram_count(samples) != 0)
-        return merge(row, samples, track, spare, also);
+    if (merges)
+        return merge(bench, row, samples, track, spare, also);
     if (!row->has && plx_bench_stopping())
         snprintf(row->why, sizeof(row->why), "stopped before it was measured");
     else if (!row->has && what->noise)

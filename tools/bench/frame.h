@@ -72,11 +72,13 @@ struct plx_bench_row {
     uint32_t paired_count;
     uint32_t group;
     struct plx_bench_packed *samples; /* as they were recorded; the frame's; NULL: none */
+    struct plx_bench_rounds speeds;   /* how long cpu_a took for an addition; the frame's */
+    struct plx_bench_rounds lines;    /* the guard's round trips, in ns; the frame's */
     double scale;                     /* of what was recorded: what it is in `unit` */
     double overhead_ns;               /* of the clock's reading, taken off each sample */
     const char *relation;             /* of two cores: "smt", "l3", "node", "cross"; else NULL */
-    double core_ns;    /* how long cpu_a took for an addition meanwhile; 0: not measured */
-    double line_ns;    /* the round trip of the guard's line meanwhile; 0: not measured */
+    double core_ns;    /* the median of `speeds`; 0: not measured */
+    double line_ns;    /* the median of `lines`; 0: not measured */
     double core_drift; /* how far its speed moved meanwhile, as a part of it */
     bool drifted;      /* further than figures can be trusted */
     bool unsure;       /* the precision that was asked for was not reached in time */
@@ -246,6 +248,21 @@ void plx_bench_rows_fini(struct plx_bench *bench);
 int plx_bench_row_spread(struct plx_bench_row *row, const struct plx_histogram *samples,
                          const struct plx_bench_rounds *rounds, double scale) PLX_MUST_CHECK;
 struct plx_bench_row *plx_bench_row_add(struct plx_bench *bench);
+/*
+ * Adds what was seen of the core and the line in a pass that the row's figures are made of, and
+ * sets what follows from all passes. Returns 0, or -ENOMEM.
+ */
+int plx_bench_row_seen(struct plx_bench_row *row, const struct plx_bench_rounds *speeds,
+                       const struct plx_bench_rounds *lines) PLX_MUST_CHECK;
+/*
+ * Half of the interval of the median of these, as a part of it. False: there are too few, or memory
+ * ran out.
+ */
+bool plx_bench_rounds_part(const struct plx_bench_rounds *rounds, double *part);
+/* Whether their median is less certain than was asked for; an unknown interval is. */
+bool plx_bench_is_unsure(const struct plx_bench *bench, const struct plx_bench_rounds *rounds);
+/* The node of a CPU; -1: there is none. */
+int plx_bench_node_of(const struct plx_bench *bench, int cpu);
 
 /*
  * figures.c. The median, over rounds in which both ran, of the ratio of a's median to b's: steadier

@@ -31,6 +31,8 @@ void plx_bench_rows_fini(struct plx_bench *bench)
 {
     for (uint32_t i = 0; i < bench->row_count; i++) {
         plx_bench_rounds_fini(&bench->rows[i].rounds);
+        plx_bench_rounds_fini(&bench->rows[i].speeds);
+        plx_bench_rounds_fini(&bench->rows[i].lines);
         free(bench->rows[i].points);
         free(bench->rows[i].paired);
         free(bench->rows[i].samples);
@@ -40,6 +42,61 @@ void plx_bench_rows_fini(struct plx_bench *bench)
     bench->row_count = 0;
     bench->row_room = 0;
 }
+
+int plx_bench_node_of(const struct plx_bench *bench, int cpu)
+{
+    const struct plx_machine_cpu *found =
+        cpu >= 0 ? plx_machine_cpu(bench->machine, (uint32_t)cpu) : NULL;
+    return found != NULL ? (int)found->node : -1;
+}
+
+/* --- doubts ---------------------------------------------------------------------------------- */
+
+static int append(struct plx_bench_rounds *rounds, const struct plx_bench_rounds *more)
+{
+    int rc = 0;
+    for (uint32_t i = 0; i < more->count && rc == 0; i++)
+        rc = plx_bench_rounds_add(rounds, more->p50[i]);
+    return rc;
+}
+
+int plx_bench_row_seen(struct plx_bench_row *row, const struct plx_bench_rounds *speeds,
+                       const struct plx_bench_rounds *lines)
+{
+    int rc = append(&row->speeds, speeds);
+    if (rc == 0)
+        rc = append(&row->lines, lines);
+    if (rc != 0)
+        return rc;
+    /* Within each pass, and from one to the next. */
+    row->core_drift = fmax(row->core_drift, plx_bench_drift(speeds->p50, speeds->count));
+    row->core_drift = fmax(row->core_drift, plx_bench_drift(row->speeds.p50, row->speeds.count));
+    row->drifted = row->core_drift > PLX_BENCH_DRIFT;
+    if (row->speeds.count != 0)
+        row->core_ns = plx_bench_median(row->speeds.p50, row->speeds.count);
+    if (row->lines.count != 0)
+        row->line_ns = plx_bench_median(row->lines.p50, row->lines.count);
+    return 0;
+}
+
+bool plx_bench_rounds_part(const struct plx_bench_rounds *rounds, double *part)
+{
+    double low, high;
+    if (!plx_bench_interval(rounds->p50, rounds->count, &low, &high))
+        return false;
+    /* One that is always the same, nothing among them, is as certain as can be. */
+    *part = high > low ? (high - low) / 2 / plx_bench_median(rounds->p50, rounds->count) : 0;
+    return true;
+}
+
+bool plx_bench_is_unsure(const struct plx_bench *bench, const struct plx_bench_rounds *rounds)
+{
+    double part;
+    return bench->precision > 0 &&
+           !(plx_bench_rounds_part(rounds, &part) && part <= bench->precision);
+}
+
+/* --- how samples spread ---------------------------------------------------------------------- */
 
 /* The greatest value of a bucket. */
 static uint64_t highest_of(size_t bucket)

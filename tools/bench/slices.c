@@ -394,7 +394,7 @@ static bool is_unsure(const struct plx_bench *bench, const struct plx_bench_trac
     return !plx_bench_track_part(track, also, &part) || !(part <= bench->precision);
 }
 
-/* Whether every median that is wanted is as certain as was asked for; says of each which is not. */
+/* Whether every median that is wanted is as certain as was asked for. */
 static bool all_sure(const struct plx_bench *bench, struct plx_bench_track *tracks, uint32_t count,
                      const struct plx_bench_round_facts *facts)
 {
@@ -403,9 +403,8 @@ static bool all_sure(const struct plx_bench *bench, struct plx_bench_track *trac
         struct plx_bench_track *track = &tracks[i];
         if (track->rc != 0 || track->subject->missing != NULL)
             continue;
-        track->unsure = facts->first && is_unsure(bench, track, false);
-        track->also_unsure = facts->also && is_unsure(bench, track, true);
-        sure = sure && !track->unsure && !track->also_unsure;
+        sure = sure && !(facts->first && is_unsure(bench, track, false)) &&
+               !(facts->also && is_unsure(bench, track, true));
     }
     return sure;
 }

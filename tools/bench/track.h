@@ -35,8 +35,6 @@ struct plx_bench_track {
     uint32_t good;                  /* slices that were kept */
     uint32_t in_round;              /* slices that `round` holds: 0 or 1 */
     bool busy;                      /* others ran on its cores in that slice */
-    bool unsure;                    /* its median is less certain than was asked for */
-    bool also_unsure;               /* the same of the second figure's */
     struct plx_bench_rounds speeds; /* how long cpu_a took for an addition, after each slice */
     struct plx_bench_rounds lines;  /* the guard's round trips, in ns */
     int rc;

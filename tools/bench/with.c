@@ -494,26 +494,6 @@ static struct plx_bench_row *find_or_add_row(struct plx_bench *bench, const stru
     return plx_bench_row_add(bench);
 }
 
-static int node_of(const struct plx_bench *bench, int cpu)
-{
-    const struct plx_machine_cpu *found =
-        cpu >= 0 ? plx_machine_cpu(bench->machine, (uint32_t)cpu) : NULL;
-    return found != NULL ? (int)found->node : -1;
-}
-
-/* What was seen of the core and the line meanwhile: it ran on the same ones, in the same rounds. */
-static void take_doubts(struct plx_bench_row *row, const struct plx_bench_track *track)
-{
-    const struct plx_bench_rounds *speeds = &track->speeds;
-    if (speeds->count != 0) {
-        row->core_drift = fmax(row->core_drift, plx_bench_drift(speeds->p50, speeds->count));
-        row->core_ns = plx_bench_median(speeds->p50, speeds->count);
-    }
-    if (track->lines.count != 0)
-        row->line_ns = plx_bench_median(track->lines.p50, track->lines.count);
-    row->drifted = row->core_drift > PLX_BENCH_DRIFT;
-}
-
 static int set_row(struct plx_bench *bench, const struct plx_bench_case *what,
                    const struct series *series, const struct plx_bench_track *like, uint32_t group)
 {
@@ -529,12 +509,17 @@ static int set_row(struct plx_bench *bench, const struct plx_bench_case *what,
     row->group = group;
     row->cpu_a = series->cpu_a;
     row->cpu_b = series->cpu_b;
-    row->node_a = node_of(bench, series->cpu_a);
-    row->node_b = node_of(bench, series->cpu_b);
+    row->node_a = plx_bench_node_of(bench, series->cpu_a);
+    row->node_b = plx_bench_node_of(bench, series->cpu_b);
     row->mem_node = -1;
-    take_doubts(row, like);
-    int rc = pair_rounds(row, series, bench->pass, like->round_count);
-    return rc != 0 ? rc : fill(row, series);
+    /* It ran on the same core and line, in the same rounds. */
+    int rc = plx_bench_row_seen(row, &like->speeds, &like->lines);
+    if (rc == 0)
+        rc = pair_rounds(row, series, bench->pass, like->round_count);
+    if (rc == 0)
+        rc = fill(row, series);
+    row->unsure = plx_bench_is_unsure(bench, &row->rounds);
+    return rc;
 }
 
 int plx_bench_with_rows(struct plx_bench *bench, const struct plx_bench_case *what,
