@@ -39,6 +39,8 @@ static struct {
     uint32_t signal_after;  /* with the first memory after so many pins SIGINT comes; 0: never */
     uint32_t unwritable_at; /* the eventfd that is waited for fails at this write; 0: never */
     uint64_t unwritable;    /* of this number */
+    bool no_heaps;          /* the process ends with 98 where an allocator is loaded */
+    bool no_listening;      /* no socket may listen, as the answer of a security module is */
 } fault;
 
 static uint32_t pins;
@@ -80,6 +82,25 @@ ssize_t write(int fd, const void *data, size_t bytes)
         return -1;
     }
     return syscall(SYS_write, fd, data, bytes);
+}
+
+void *dlopen(const char *file, int mode)
+{
+    void *(*real)(const char *, int);
+    void *address = dlsym(RTLD_NEXT, "dlopen");
+    memcpy(&real, &address, sizeof(real));
+    if (fault.no_heaps && file != NULL && strstr(file, "malloc") != NULL)
+        _exit(98);
+    return real(file, mode);
+}
+
+int listen(int fd, int backlog)
+{
+    if (fault.no_listening) {
+        errno = EPERM;
+        return -1;
+    }
+    return (int)syscall(SYS_listen, fd, backlog);
 }
 
 /* --- a run ----------------------------------------------------------------------------------- */
@@ -312,6 +333,44 @@ static void eventfd_that_cannot_be_written_fails_and_wakes_who_sleeps(void **sta
     check_eventfd("bench uring --quick --rounds 8 --only wake", 1, 2);
 }
 
+/* Of a system that refuses io_uring the same answer is none. */
+static void end_that_may_not_listen_is_a_failure(void **state)
+{
+    (void)state;
+    int cpus[2];
+    json_t *root;
+    json_t *note;
+    size_t index;
+    skip_without_two(cpus);
+    fault.no_listening = true;
+    static const char *const cases[] = {"rtt_64B", "rate_1"};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char line[80];
+        snprintf(line, sizeof(line), "bench tcp --quick --rounds 1 --only %s", cases[i]);
+        assert_int_equal(run_bench(line, &root), 1);
+        assert_non_null(strstr(err, "the epoll server did not open: Operation not permitted"));
+        assert_null(strstr(err, "the liburing server"));
+        size_t told = 0;
+        json_array_foreach(json_object_get(root, "null_rows"), index, note) told +=
+            strstr(text_of(note, "reason"), "Operation not permitted") != NULL;
+        assert_true(told >= 2);
+        json_decref(root);
+    }
+}
+
+static void allocators_are_loaded_only_for_cases_that_are_measured(void **state)
+{
+    (void)state;
+    json_t *root;
+    fault.no_heaps = true;
+    assert_int_equal(run_bench("bench all --quick --rounds 1 --only histogram_record "
+                               "--only bytes_clone",
+                               &root),
+                     0);
+    assert_int_equal(json_array_size(json_object_get(root, "results")), 2);
+    json_decref(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest cases[] = {
@@ -319,6 +378,8 @@ int main(void)
         cmocka_unit_test_setup(memory_that_runs_out_keeps_what_was_measured, set_up),
         cmocka_unit_test_setup(signal_between_parts_of_a_case_prints_those_that_there_are, set_up),
         cmocka_unit_test_setup(eventfd_that_cannot_be_written_fails_and_wakes_who_sleeps, set_up),
+        cmocka_unit_test_setup(end_that_may_not_listen_is_a_failure, set_up),
+        cmocka_unit_test_setup(allocators_are_loaded_only_for_cases_that_are_measured, set_up),
     };
     return cmocka_run_group_tests(cases, make_folder, remove_folder);
 }

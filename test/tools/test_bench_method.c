@@ -402,6 +402,17 @@ static void jitter_tells_the_longest_gaps_and_what_was_counted(void **state)
     json_decref(root);
 }
 
+static void gaps_are_told_of_only_where_they_were_measured(void **state)
+{
+    (void)state;
+    json_t *root;
+    json_t *rows = results(&root, "pollux bench jitter uring --quick --rounds 1 --only turn "
+                                  "--only histogram_record --json -");
+    assert_true(count_rows(rows, "jitter", "turn") != 0);
+    assert_false(json_is_object(json_object_get(root, "jitter")));
+    json_decref(root);
+}
+
 static void jitter_without_a_gap_is_a_result_and_no_failure(void **state)
 {
     (void)state;
@@ -545,6 +556,7 @@ int main(void)
         cmocka_unit_test(readings_that_are_fenced_cost_more),
         cmocka_unit_test(cores_nearer_than_the_guard_are_discarded),
         cmocka_unit_test(jitter_tells_the_longest_gaps_and_what_was_counted),
+        cmocka_unit_test(gaps_are_told_of_only_where_they_were_measured),
         cmocka_unit_test(jitter_without_a_gap_is_a_result_and_no_failure),
         cmocka_unit_test(loaded_memory_has_a_bandwidth_for_each_latency),
         cmocka_unit_test(memory_that_was_not_seen_has_no_node),

@@ -10,7 +10,7 @@
 
 #include "tools/bench/compare.h"
 #include "tools/bench/frame.h"
-#include "tools/bench/heap.h"
+#include "tools/bench/pool.h"
 #include "tools/bench/request.h"
 #include "tools/bench/with.h"
 #include "tools/commands.h"
@@ -518,7 +518,7 @@ int plx_cmd_bench(int argc, char **argv)
     int status = plx_bench_parse(argc, argv, &request);
     if (status < 0)
         status = take_names(-1 - status, argv + 1, request->list);
-    if (status < 0 && wants("pool") && !request->list)
+    if (status < 0 && wants("pool") && !request->list && plx_bench_pool_has(&request->only))
         plx_bench_heaps_prepare(argc, words);
     if (status < 0)
         status = measure_and_write(request, argc, words);

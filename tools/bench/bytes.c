@@ -204,40 +204,36 @@ static void end(struct plx_bench *bench, struct bytes *bytes)
     plx_bench_failed(bench, "bytes", &diag);
 }
 
+#define COUNTED(called, told)                                                                      \
+    {                                                                                              \
+        .bench = "pool", .name = (called), .what = (told), .block = BLOCK,                         \
+        .slice_us = PLX_BENCH_POOL_SLICE_US,                                                       \
+    }
+
 int plx_bench_bytes(struct plx_bench *bench)
 {
-    static const struct {
-        const char *name;
-        const char *what;
-        plx_bench_fn run;
-    } cases[] = {
-        {"bytes_freeze", "a block of 4 KiB taken, frozen and released", freeze_run},
-        {"bytes_clone", "one more holder of a slice, and one less", clone_run},
-        {"bytes_copy_64B", "64 bytes copied into the common block, and released", copy_run},
-        {"segbuf_take", "1 KiB appended to a queue, and 1 KiB in one segment taken and released",
-         even_run},
-        {"segbuf_take_span",
-         "1 KiB appended to a queue, and 1 KiB that spans two segments copied out and released",
-         odd_run},
+    static const struct plx_bench_case cases[] = {
+        COUNTED("bytes_freeze", "a block of 4 KiB taken, frozen and released"),
+        COUNTED("bytes_clone", "one more holder of a slice, and one less"),
+        COUNTED("bytes_copy_64B", "64 bytes copied into the common block, and released"),
+        COUNTED("segbuf_take",
+                "1 KiB appended to a queue, and 1 KiB in one segment taken and released"),
+        COUNTED("segbuf_take_span", "1 KiB appended to a queue, and 1 KiB that spans two segments "
+                                    "copied out and released"),
     };
-    struct bytes *bytes = bench->listing ? NULL : make(bench);
+    static const plx_bench_fn runs[] = {freeze_run, clone_run, copy_run, even_run, odd_run};
+    const size_t count = sizeof(cases) / sizeof(cases[0]);
+    struct bytes *bytes = plx_bench_is_one_wanted(bench, cases, count) ? make(bench) : NULL;
     int rc = 0;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]) && rc == 0; i++) {
-        const struct plx_bench_case what = {
-            .bench = "pool",
-            .name = cases[i].name,
-            .what = cases[i].what,
-            .block = BLOCK,
-            .slice_us = PLX_BENCH_POOL_SLICE_US,
-        };
+    for (size_t i = 0; i < count && rc == 0; i++) {
         const struct plx_bench_subject subject = {
             .name = "pollux",
-            .run = cases[i].run,
+            .run = runs[i],
             .ctx = bytes,
             .missing = bytes == NULL ? "no memory" : NULL,
             .mem_node = bytes != NULL ? bytes->mem_node : -1,
         };
-        rc = plx_bench_measure(bench, &what, &subject, 1);
+        rc = plx_bench_measure(bench, &cases[i], &subject, 1);
     }
     if (bytes != NULL)
         end(bench, bytes);

@@ -23,6 +23,11 @@ void plx_bench_end_answer(struct plx_bench_end *end, const void *data, size_t by
     end->answer_bytes += (uint32_t)bytes;
 }
 
+bool plx_bench_end_is_refused(const struct plx_bench_end_ops *ops, int rc)
+{
+    return ops->by_uring && plx_bench_is_refusal(rc);
+}
+
 /* --- plain sockets --------------------------------------------------------------------------- */
 
 int plx_bench_plain_tune(int fd)

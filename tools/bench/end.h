@@ -62,6 +62,7 @@ struct plx_bench_end_ops {
     void (*close)(struct plx_bench_end *end);
     unsigned mode;       /* the subject's own */
     const char *backend; /* Pollux's subjects: what POLLUX_BACKEND is; else NULL */
+    bool by_uring;       /* it needs io_uring */
 };
 
 /*
@@ -78,6 +79,9 @@ extern const struct plx_bench_end_ops plx_bench_end_raw;
 extern const struct plx_bench_end_ops plx_bench_end_epoll;
 extern const struct plx_bench_end_ops plx_bench_end_liburing;
 extern const struct plx_bench_end_ops plx_bench_end_libuv; /* only if PLX_BENCH_LIBUV */
+
+/* Whether an end did not open since the host refuses io_uring: no failure of ours. */
+bool plx_bench_end_is_refused(const struct plx_bench_end_ops *ops, int rc);
 
 /* Keeps the first error of an end. */
 static inline void plx_bench_end_failed(struct plx_bench_end *end, int error)

@@ -171,19 +171,18 @@ static void pollux_turn(struct plx_bench_end *end)
     (void)plx_reactor_poll(((struct pollux_end *)end)->reactor);
 }
 
-#define POLLUX_OPS(name, how, on)                                                                  \
+#define POLLUX_OPS(name, how, uring)                                                               \
     {                                                                                              \
         .subject = (name), .open = pollux_open, .accept = pollux_accept, .send = pollux_send,      \
-        .turn = pollux_turn, .close = pollux_close, .mode = (how), .backend = (on),                \
+        .turn = pollux_turn, .close = pollux_close, .mode = (how),                                 \
+        .backend = (uring) ? "uring" : "epoll", .by_uring = (uring),                               \
     }
 
 const struct plx_bench_end_ops plx_bench_end_pollux =
-    POLLUX_OPS("pollux", MODE_SPIN | MODE_INLINE, "uring");
+    POLLUX_OPS("pollux", MODE_SPIN | MODE_INLINE, true);
 const struct plx_bench_end_ops plx_bench_end_pollux_ring =
-    POLLUX_OPS("pollux/ring", MODE_INLINE, "uring");
-const struct plx_bench_end_ops plx_bench_end_pollux_queued =
-    POLLUX_OPS("pollux/queued", 0, "uring");
+    POLLUX_OPS("pollux/ring", MODE_INLINE, true);
+const struct plx_bench_end_ops plx_bench_end_pollux_queued = POLLUX_OPS("pollux/queued", 0, true);
 const struct plx_bench_end_ops plx_bench_end_pollux_epoll =
-    POLLUX_OPS("pollux/epoll", MODE_SPIN | MODE_INLINE, "epoll");
-const struct plx_bench_end_ops plx_bench_end_pollux_many =
-    POLLUX_OPS("pollux", MODE_INLINE, "uring");
+    POLLUX_OPS("pollux/epoll", MODE_SPIN | MODE_INLINE, false);
+const struct plx_bench_end_ops plx_bench_end_pollux_many = POLLUX_OPS("pollux", MODE_INLINE, true);

@@ -244,4 +244,5 @@ const struct plx_bench_end_ops plx_bench_end_liburing = {
     .send = uring_end_send,
     .turn = uring_end_turn,
     .close = uring_end_close,
+    .by_uring = true,
 };

@@ -271,33 +271,39 @@ static int measure_local(struct plx_bench *bench, const struct set *set,
     return plx_bench_measure(bench, what, subjects, count);
 }
 
+#define LOCAL(called, told)                                                                        \
+    {                                                                                              \
+        .bench = "pool", .name = (called), .what = (told), .block = BLOCK,                         \
+        .slice_us = PLX_BENCH_POOL_SLICE_US,                                                       \
+    }
+
+static const struct plx_bench_case cases[] = {
+    LOCAL("one_4K", "4 KiB taken, written to, given back"),
+    LOCAL("one_64K", "64 KiB taken, written to, given back"),
+    LOCAL("held64_4K", "the same of 4 KiB, 64 of them taken, then given back in another order"),
+    LOCAL("held64_64K", "the same of 64 KiB, 64 of them taken, then given back in another order"),
+};
+#define CASE_COUNT (sizeof(cases) / sizeof(cases[0]))
+
 static int measure_all_local(struct plx_bench *bench, const struct set *set)
 {
-    static const struct {
-        const char *name;
-        const char *what;
-        size_t bytes;
-        bool held;
-    } cases[] = {
-        {"one_4K", "4 KiB taken, written to, given back", 4096, false},
-        {"one_64K", "64 KiB taken, written to, given back", 65536, false},
-        {"held64_4K", "the same of 4 KiB, 64 of them taken, then given back in another order", 4096,
-         true},
-        {"held64_64K", "the same of 64 KiB, 64 of them taken, then given back in another order",
-         65536, true},
-    };
     int rc = 0;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]) && rc == 0; i++) {
-        const struct plx_bench_case what = {
-            .bench = "pool",
-            .name = cases[i].name,
-            .what = cases[i].what,
-            .block = BLOCK,
-            .slice_us = PLX_BENCH_POOL_SLICE_US,
-        };
-        rc = measure_local(bench, set, &what, cases[i].bytes, cases[i].held);
-    }
+    for (size_t i = 0; i < CASE_COUNT && rc == 0; i++)
+        rc = measure_local(bench, set, &cases[i], i % 2 == 0 ? 4096 : 65536, i >= 2);
     return rc;
+}
+
+bool plx_bench_pool_has(const struct plx_cli_texts *only)
+{
+    bool has = only->count == 0;
+    for (uint32_t i = 0; i < only->count && !has; i++) {
+        const char *pattern = only->texts[i];
+        const struct plx_bench_case *remote = &plx_bench_pool_remote_case;
+        has = plx_bench_matches(pattern, remote->bench, remote->name);
+        for (size_t j = 0; j < CASE_COUNT && !has; j++)
+            has = plx_bench_matches(pattern, cases[j].bench, cases[j].name);
+    }
+    return has;
 }
 
 /* The same order for all subjects, drawn by the seed. */
@@ -317,7 +323,8 @@ static void draw_order(const struct plx_bench *bench, uint8_t *order)
 int plx_bench_pool(struct plx_bench *bench)
 {
     struct set set = {.pools = NULL};
-    if (!bench->listing) {
+    if (plx_bench_is_one_wanted(bench, cases, CASE_COUNT) ||
+        plx_bench_is_one_wanted(bench, &plx_bench_pool_remote_case, 1)) {
         set.pools = new_pools(bench);
         set.heap_count = plx_bench_heaps(bench, set.heaps);
     }

@@ -8,6 +8,7 @@
 #include "runtime/mesh/cells.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/heap.h"
+#include "tools/cli.h"
 
 /* Of slices on one thread: enough for a hundred thousand operations and more. */
 #define PLX_BENCH_POOL_SLICE_US 6000u
@@ -29,7 +30,12 @@ struct plx_bench_pools {
     int mem_node;
 };
 
-/* pool_remote.c. `pools` NULL: there was no memory for them. */
+/* pool.c: whether one of the cases in which the heaps are peers is among these; empty: all are. */
+bool plx_bench_pool_has(const struct plx_cli_texts *only);
+
+/* pool_remote.c. */
+extern const struct plx_bench_case plx_bench_pool_remote_case;
+/* `pools` NULL: there was no memory for them. */
 int plx_bench_pool_remote(struct plx_bench *bench, struct plx_bench_pools *pools,
                           const struct plx_bench_heap *heaps, uint32_t heap_count);
 

@@ -293,26 +293,28 @@ static struct plx_bench_subject raw_subject(struct plx_bench *bench)
     return subject;
 }
 
+const struct plx_bench_case plx_bench_pool_remote_case = {
+    .bench = "pool",
+    .name = "remote_4K",
+    .what = "4 KiB taken, written to, handed to the other core and given back there",
+    .block = BLOCK,
+    .two_cores = true,
+};
+
 int plx_bench_pool_remote(struct plx_bench *bench, struct plx_bench_pools *pools,
                           const struct plx_bench_heap *heaps, uint32_t heap_count)
 {
-    static const struct plx_bench_case what = {
-        .bench = "pool",
-        .name = "remote_4K",
-        .what = "4 KiB taken, written to, handed to the other core and given back there",
-        .block = BLOCK,
-        .two_cores = true,
-    };
+    const struct plx_bench_case *what = &plx_bench_pool_remote_case;
     struct plx_bench_subject subjects[3 + PLX_BENCH_HEAPS_MAX];
     uint32_t count = 0;
-    if (!plx_bench_is_wanted(bench, what.bench, what.name))
-        return plx_bench_measure(bench, &what, NULL, 0);
+    if (!plx_bench_is_wanted(bench, what->bench, what->name))
+        return plx_bench_measure(bench, what, NULL, 0);
     subjects[count++] = pool_subject(bench, pools, false);
     subjects[count++] = pool_subject(bench, pools, true);
     for (uint32_t i = 0; i < heap_count; i++)
         subjects[count++] = heap_subject(bench, &heaps[i]);
     subjects[count++] = raw_subject(bench);
-    int rc = plx_bench_measure(bench, &what, subjects, count);
+    int rc = plx_bench_measure(bench, what, subjects, count);
     if (is_made(&subjects[0]))
         bring_home(bench, subjects[0].ctx);
     return rc;

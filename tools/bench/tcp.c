@@ -210,7 +210,7 @@ int plx_bench_tcp(struct plx_bench *bench)
         };
         int rc = opens ? open_pair(&echoes[i], bench, ends[i], &diag) : 0;
         if (rc != 0) {
-            if (!plx_bench_is_refusal(rc))
+            if (!plx_bench_end_is_refused(ends[i], rc))
                 plx_bench_failed(bench, "tcp", &diag);
             memcpy(echoes[i].why, diag.text, sizeof(diag.text));
             subjects[i].missing = echoes[i].why;

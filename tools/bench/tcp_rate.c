@@ -216,7 +216,7 @@ static int measure(struct plx_bench *bench, const struct plx_bench_case *what, u
         if (rc == 0)
             rc = connect_load(load, &diag);
         if (rc != 0) {
-            if (!plx_bench_is_refusal(rc))
+            if (!plx_bench_end_is_refused(ends[i], rc))
                 plx_bench_failed(bench, "tcp", &diag);
             memcpy(load->why, diag.text, sizeof(diag.text));
             subjects[i].missing = load->why;
