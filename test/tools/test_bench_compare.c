@@ -230,6 +230,48 @@ static void subject_that_changed_throughout_does_not_excuse_others(void **state)
     compare("--fail-above 5%", 1, "failed: rows of pollux", NULL);
 }
 
+/*
+ * pollux became slower by a tenth. So many rows of others: in each case the subjects, in the same
+ * order, of which the first changed as much, and the others did not.
+ */
+static void write_rebuilt(uint32_t rows, const char *const *subjects, uint32_t subject_count)
+{
+    json_t *a = plx_rows_document();
+    json_t *b = plx_rows_document();
+    plx_rows_add(a, "rtt", "pollux", 100, 16, "lower", 1);
+    plx_rows_add(b, "rtt", "pollux", 110, 16, "lower", 2);
+    for (uint32_t i = 0; i < rows; i++) {
+        char name[24];
+        bool rebuilt = i % subject_count == 0;
+        snprintf(name, sizeof(name), "case%u", i / subject_count);
+        plx_rows_add(a, name, subjects[i % subject_count], 50, 16, "lower", 2 * i);
+        plx_rows_add(b, name, subjects[i % subject_count], rebuilt ? 55 : 50, 16, "lower",
+                     2 * i + 1);
+    }
+    plx_rows_write(a, a_path);
+    plx_rows_write(b, b_path);
+}
+
+static void one_of_two_others_that_changed_throughout_is_no_noise(void **state)
+{
+    (void)state;
+    static const char *const subjects[] = {"spin", "ck"};
+    write_rebuilt(24, subjects, 2);
+    compare("--fail-above 5%", 1, "failed: rows of pollux", NULL);
+}
+
+/* However many rows there are, and whatever the order in which subjects stand. */
+static void every_other_subject_is_heard_among_many_rows(void **state)
+{
+    (void)state;
+    static const char *const subjects[] = {"spin", "ck", "raw"};
+    static const uint32_t rows[] = {255, 600, 1200};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        write_rebuilt(rows[i], subjects, 3);
+        compare("--fail-above 5%", 1, "failed: rows of pollux", NULL);
+    }
+}
+
 /* Of a counter that moves in steps a median may be on either side of one. */
 static void difference_of_one_step_of_the_counter_is_none(void **state)
 {
@@ -610,6 +652,8 @@ int main(void)
         cmocka_unit_test(others_that_change_from_run_to_run_raise_the_noise),
         cmocka_unit_test(subject_that_changed_throughout_is_not_its_own_excuse),
         cmocka_unit_test(subject_that_changed_throughout_does_not_excuse_others),
+        cmocka_unit_test(one_of_two_others_that_changed_throughout_is_no_noise),
+        cmocka_unit_test(every_other_subject_is_heard_among_many_rows),
         cmocka_unit_test(difference_of_one_step_of_the_counter_is_none),
         cmocka_unit_test(slices_count_alike_however_many_samples_they_have),
         cmocka_unit_test(few_rounds_and_no_figures_are_no_verdict),

@@ -160,17 +160,18 @@ static bool same_case(const json_t *a, const json_t *b)
  */
 #define ONE_IN_A_HUNDRED 3.82
 
-/* A row of somebody else's, whose code is the same in both runs. */
+/* A row of somebody else's, whose code is the same in both runs; or all of a subject as one. */
 struct other {
     const char *subject;
-    double slowdown;
-    double core;
+    double change; /* the slowdown; of all, the median of parts, whichever the direction */
+    size_t rows;
 };
 
-/* Rows of others, in order. */
+/* Rows of others, in order, or each other subject once. */
 struct others {
     struct other *all;
     size_t count;
+    size_t rows;
 };
 
 static bool is_other(const struct match *match)
@@ -179,9 +180,34 @@ static bool is_other(const struct match *match)
            match->change.slowdown > 0 && isfinite(match->change.slowdown);
 }
 
-/* What is taken: of rows with a verdict alone, or all. Returns 0, or -ENOMEM. */
+static int by_subject(const void *a, const void *b)
+{
+    const struct other *left = a;
+    const struct other *right = b;
+    int order = strcmp(left->subject, right->subject);
+    return order != 0 ? order : (left->change > right->change) - (left->change < right->change);
+}
+
+/* Makes one of all rows of a subject, however many there are: each has one voice. */
+static void make_voices(struct others *others)
+{
+    struct other *all = others->all;
+    size_t voices = 0;
+    qsort(all, others->count, sizeof(*all), by_subject);
+    for (size_t first = 0, next; first < others->count; first = next) {
+        for (next = first + 1;
+             next < others->count && strcmp(all[first].subject, all[next].subject) == 0;)
+            next++;
+        double middle = (all[(first + next - 1) / 2].change + all[(first + next) / 2].change) / 2;
+        all[voices++] = (struct other){all[first].subject, middle, next - first};
+    }
+    others->count = voices;
+}
+
+/* What is taken: the slowdowns of all rows, or the voices of those with a verdict. 0, or -ENOMEM.
+ */
 static int find_others(struct others *others, const struct match *matches, size_t count,
-                       bool certain)
+                       bool voices)
 {
     others->count = 0;
     others->all = calloc(count != 0 ? count : 1, sizeof(*others->all));
@@ -189,10 +215,15 @@ static int find_others(struct others *others, const struct match *matches, size_
         return -ENOMEM;
     for (size_t i = 0; i < count; i++) {
         const struct plx_compare_change *change = &matches[i].change;
-        if (is_other(&matches[i]) && (!certain || change->verdict == PLX_COMPARE_SAME))
-            others->all[others->count++] = (struct other){plx_bench_text(matches[i].a, "subject"),
-                                                          change->slowdown, change->core};
+        if (!is_other(&matches[i]) || (voices && change->verdict != PLX_COMPARE_SAME))
+            continue;
+        double part = fabs(log(change->slowdown / change->core));
+        others->all[others->count++] = (struct other){plx_bench_text(matches[i].a, "subject"),
+                                                      voices ? part : change->slowdown, 1};
     }
+    others->rows = others->count;
+    if (voices)
+        make_voices(others);
     return 0;
 }
 
@@ -204,57 +235,31 @@ static double peers_of(const struct others *others, const char *subject)
     for (size_t i = 0; i < others->count && taken < PEERS_MAX; i++) {
         /* Another pair of cores is no peer. */
         if (strcmp(others->all[i].subject, subject) != 0)
-            slowdowns[taken++] = others->all[i].slowdown;
+            slowdowns[taken++] = others->all[i].change;
     }
     return taken != 0 ? plx_bench_median(slowdowns, taken) : 1;
-}
-
-/* What a subject changed by in a row, whichever the direction. */
-struct shift {
-    const char *subject;
-    double part;
-};
-
-static int by_subject(const void *a, const void *b)
-{
-    const struct shift *left = a;
-    const struct shift *right = b;
-    int order = strcmp(left->subject, right->subject);
-    return order != 0 ? order : (left->part > right->part) - (left->part < right->part);
-}
-
-/* The median, over subjects, of the median of their shifts: each has one voice. */
-static double usual_shift(struct shift *shifts, uint32_t count)
-{
-    double medians[OTHERS_MAX];
-    uint32_t subjects = 0;
-    qsort(shifts, count, sizeof(*shifts), by_subject);
-    for (uint32_t first = 0, next; first < count; first = next) {
-        for (next = first + 1;
-             next < count && strcmp(shifts[first].subject, shifts[next].subject) == 0;)
-            next++;
-        medians[subjects++] =
-            (shifts[(first + next - 1) / 2].part + shifts[(first + next) / 2].part) / 2;
-    }
-    return plx_bench_median(medians, subjects);
 }
 
 /* What they change by from one run to the next, `subject` left out; negative: they are too few. */
 static double between_of(const struct others *others, const char *subject)
 {
-    struct shift shifts[OTHERS_MAX];
+    double parts[OTHERS_MAX];
     uint32_t taken = 0;
-    /* Of many some, from all parts of the run. */
+    size_t rows = others->rows;
+    /* Of many subjects some. */
     size_t step = others->count / OTHERS_MAX + 1;
     for (size_t i = 0; i < others->count && taken < OTHERS_MAX; i += step) {
         const struct other *other = &others->all[i];
         if (strcmp(other->subject, subject) != 0)
-            shifts[taken++] =
-                (struct shift){other->subject, fabs(log(other->slowdown / other->core))};
+            parts[taken++] = other->change;
+        else
+            rows -= other->rows;
     }
-    if (taken < PLX_COMPARE_OTHERS)
+    if (taken == 0 || rows < PLX_COMPARE_OTHERS)
         return -1;
-    return expm1(ONE_IN_A_HUNDRED * usual_shift(shifts, taken));
+    /* Of two that differ, one may have been changed, and nobody knows which of them. */
+    double usual = taken == 2 ? fmin(parts[0], parts[1]) : plx_bench_median(parts, taken);
+    return expm1(ONE_IN_A_HUNDRED * usual);
 }
 
 static void count_row(struct comparison *comparison, const struct match *match,

@@ -16,11 +16,11 @@
  * differs from one run to the next: where memory came to lie, who else uses the host. Noise is what
  * is seen of that. Its parts, squared and summed as those of independent causes are:
  *   - what rows of others in the same benchmark changed by, whose code did not, the core's speed
- *     taken off: of the median over subjects of the median of their changes so many times as only
- *     one in a hundred passes where changes are normally distributed; at least PLX_COMPARE_NOISE.
- *     It needs PLX_COMPARE_OTHERS rows, else those of all benchmarks are taken. Rows of the same
- *     subject are left out, so that one that changed throughout does not hide that, nor, having one
- *     voice among others, that they did;
+ *     taken off: of the median over subjects (of two the lower) of the median of their changes so
+ *     many times as only one in a hundred passes where changes are normally distributed; at least
+ *     PLX_COMPARE_NOISE. It needs PLX_COMPARE_OTHERS rows, else those of all benchmarks are taken.
+ *     Rows of the same subject are left out, so that one that changed throughout does not hide
+ *     that, nor, having one voice among others, of which there are two or more, that they did;
  *   - of each run, what the medians of its quarters differ by, or the core's speed did;
  *   - the least step in which the medians lie, as a counter has them that moves in steps;
  *   - the change of the round trip of the guard's line.
