@@ -35,11 +35,11 @@
  * each checksum covers the segment's number, too.
  *
  * The files, in one folder that has nothing else; numbers are little-endian. One at a time has
- * them open, in whatever process: they are locked (F_OFD_SETLK of fcntl(2)). The kernel drops the
- * locks with the close, or with the process once its I/Os have ended: a later opening never reads
- * what an earlier process is still writing. A child made by fork that lives on without an exec
- * keeps them. Where the file system has no such locks nothing keeps others out, and
- * plx_journal_explain says so.
+ * them open, in whatever process: they are locked (F_OFD_SETLK of fcntl(2)). Closing the journal
+ * drops the locks. Those of a process that ended without are dropped by the kernel once its I/Os
+ * have ended: a later opening never reads what an earlier process is still writing; a child that
+ * it made by fork, and that lives on without an exec, keeps them. Where the file system has no such
+ * locks nothing keeps others out, and plx_journal_explain says so.
  *
  * `control`: two pages, written in turn, each with (offset: field)
  *     0: u32 CRC-32C of bytes 4 to 79      4: u32 version, 1         8: u64 magic "PLXJCTL1"
@@ -243,7 +243,7 @@ struct plx_journal {
     bool folder_closing;
     uint8_t lock_tries;
     int32_t lock_code;               /* why there are no locks */
-    struct plx_file *locking;        /* the file that is to be locked */
+    uint64_t lock_at_ns;             /* when it is tried again */
     const struct plx_file *shutting; /* the file that was closed last */
     uint32_t probed;
     void (*after_lock)(struct plx_journal *journal, int64_t result);
@@ -270,12 +270,14 @@ PLX_API void plx_journal_opts_init(struct plx_journal_opts *opts);
  * opening has failed; `folder` is borrowed until `fn`; `opts` (NULL: the defaults) is copied. Four
  * blocks of `pool` are used until then: two of buffer_bytes, one of up to 64K, one of PLX_PAGE.
  * Cost: set-up: reads all that is kept, and two segments more at the most; a new journal's first
- * segment is filled. No allocation but from the pool.
+ * segment is filled. No allocation but from the pool. While a file is open elsewhere the reactor
+ * turns without sleep.
  * Errors: -EINVAL options; -ENOMEM the pool has not so many blocks; others as plx_op_submit. In
  * `fn`, everything is closed then and plx_journal_diag tells more: -EBADMSG damage, named; records
- * handed out before are good; -EBUSY open elsewhere, after a second of trying; -EINVAL another id;
- * -EPROTONOSUPPORT another version; -EMSGSIZE it has, or may have, larger records than these
- * buffers hold; what on_record returned; what an operation met.
+ * handed out before are good; -EBUSY open elsewhere, after a second of trying, which each file is
+ * given; -ESHUTDOWN the reactor stops; -EINVAL another id; -EPROTONOSUPPORT another version;
+ * -EMSGSIZE it has, or may have, larger records than these buffers hold; what on_record returned;
+ * what an operation met.
  */
 PLX_API PLX_MUST_CHECK int plx_journal_open(struct plx_journal *journal,
                                             struct plx_reactor *reactor, struct plx_pool *pool,
@@ -299,7 +301,8 @@ PLX_API PLX_MUST_CHECK int plx_journal_close(struct plx_journal *journal, plx_jo
  * Errors, all but the last leaving the journal as it was: -EAGAIN the buffer is full, or the next
  * segment is not ready yet: after the next group (on_durable) there is room, or in a later turn;
  * -ENOSPC all segments hold records that were not forgotten: plx_journal_forget; or what else
- * making a segment ready met (ENOSPC of the disk, EIO): it is tried again; -EMSGSIZE too long;
+ * making a segment ready met (ENOSPC of the disk, EIO, EBUSY as of opening): it is tried again;
+ * -EMSGSIZE too long;
  * -EBADF not open; what the journal failed with.
  */
 PLX_API PLX_MUST_CHECK int plx_journal_append(struct plx_journal *journal, const void *data,

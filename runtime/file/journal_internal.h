@@ -80,6 +80,7 @@ enum plx__journal_what {
     PLX__TASK_SYNC,  /* the file */
     PLX__TASK_DATA,  /* fdatasync */
     PLX__TASK_ALLOCATE,
+    PLX__TASK_LOCK, /* the file, see plx__journal_lock */
     PLX__TASK_CLOSE
 };
 
@@ -141,10 +142,13 @@ void plx__journal_open_file(struct plx_journal *journal, struct plx_file *file, 
                             uint32_t access, plx__journal_next_fn next);
 
 /*
- * Locks a file of the journal's against other openings, in whatever process. 0, also where there
- * are no locks (noted in lock_code); -EBUSY another one has it; what else the kernel says.
+ * Locks a file of the journal's against other openings, in whatever process, trying for a second;
+ * `next` is called at once when the first try says enough. It gets 0, also where there are no locks
+ * (noted in lock_code); -EBUSY another one has it; -ECANCELED the journal closes; -ESHUTDOWN the
+ * reactor stops; what else the kernel says. The closing of files unlocks them.
  */
-int plx__journal_lock(struct plx_journal *journal, const struct plx_file *file);
+void plx__journal_lock(struct plx_journal *journal, struct plx_file *file,
+                       plx__journal_next_fn next);
 
 /* --- between the parts ------------------------------------------------------------------------ */
 

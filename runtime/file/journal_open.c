@@ -13,10 +13,6 @@
 #define BUFFER_MIN (2u * PLX_PAGE)
 #define ZEROS_MAX  65536u
 
-/* How often the lock is tried, and how far apart: for a second. */
-#define LOCK_TRIES    100u
-#define LOCK_APART_NS 10000000u
-
 /* --- closing ---------------------------------------------------------------------------------- */
 
 static void release(struct plx_pool *pool, uint8_t **block)
@@ -45,6 +41,10 @@ static void shut_next(struct plx_journal *journal, int64_t result)
         /* One whose close was refused for good is given up, to be tried no more. */
         if (plx_file_is_open(file) && file != journal->shutting) {
             journal->shutting = file;
+            /* All its I/Os have ended, but the close alone need not end the lock: a forked child
+             * may have the file, too, and a kernel before 6.4 still have it registered. Where
+             * there are no locks, this fails as locking did. */
+            (void)plx__reactor_io(journal->reactor)->net->unlock(plx_file_fd(file));
             plx__journal_run_file(task, PLX__TASK_CLOSE, file, shut_next);
             return;
         }
@@ -77,36 +77,17 @@ static void give_up(struct plx_journal *journal, int64_t result, const char *nam
 
 /* --- locks ------------------------------------------------------------------------------------ */
 
-static void try_lock(struct plx_journal *journal);
-
-static void lock_again(struct plx_timer *timer, void *ctx)
+static void locked(struct plx_journal *journal, int64_t result)
 {
-    (void)timer;
-    try_lock(ctx);
-}
-
-/*
- * Each file is locked before it is read. An I/O that a killed process left behind keeps its file
- * open, and with it the lock, although the process is gone: until then, what is read may still
- * change. That is waited for.
- */
-static void try_lock(struct plx_journal *journal)
-{
-    struct plx_file *file = journal->locking;
+    struct plx_file *file = journal->upkeep.file;
     bool is_control = file == &journal->control;
     char name[16] = "control";
     if (!is_control)
         plx__journal_slot_name(name, sizeof(name), journal->probed);
-    int rc = plx__journal_lock(journal, file);
-    if (rc == -EBUSY && ++journal->lock_tries < LOCK_TRIES) {
-        uint64_t now = plx__io_now_ns(plx__reactor_io(journal->reactor));
-        plx_timer_arm(journal->reactor, &journal->tick, now + LOCK_APART_NS, lock_again, journal);
-        return;
-    }
-    if (rc == -EBUSY)
-        plx__journal_blame_file(journal, rc, name, "open elsewhere");
-    if (rc != 0) {
-        give_up(journal, rc, name);
+    if (result == -EBUSY)
+        plx__journal_blame_file(journal, -EBUSY, name, "open elsewhere");
+    if (result < 0) {
+        give_up(journal, result, name);
         return;
     }
     plx__journal_transfer(&journal->upkeep, PLX__TASK_READ, file,
@@ -115,14 +96,13 @@ static void try_lock(struct plx_journal *journal)
                           journal->after_lock);
 }
 
-/* Goes on to `next` with what the control page, or the slot that is probed, is read with. */
+/* Goes on to `next` with what the control page, or the slot that is probed, is read with. Each
+ * file is locked before it is read: until then, what is read may still change. */
 static void lock_and_read(struct plx_journal *journal, struct plx_file *file,
                           plx__journal_next_fn next)
 {
-    journal->locking = file;
-    journal->lock_tries = 0;
     journal->after_lock = next;
-    try_lock(journal);
+    plx__journal_lock(journal, file, locked);
 }
 
 /* --- going live ------------------------------------------------------------------------------- */

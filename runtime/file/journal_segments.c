@@ -169,10 +169,8 @@ static void allocated(struct plx_journal *journal, int64_t result)
     filled(journal, 0);
 }
 
-static void slot_opened(struct plx_journal *journal, int64_t result)
+static void slot_locked(struct plx_journal *journal, int64_t result)
 {
-    if (result >= 0)
-        result = plx__journal_lock(journal, &making(journal)->file);
     if (result < 0) {
         making_failed(journal, result);
         return;
@@ -180,6 +178,14 @@ static void slot_opened(struct plx_journal *journal, int64_t result)
     struct plx__journal_task *task = &journal->upkeep;
     task->bytes = journal->segment_bytes;
     plx__journal_run_file(task, PLX__TASK_ALLOCATE, &making(journal)->file, allocated);
+}
+
+static void slot_opened(struct plx_journal *journal, int64_t result)
+{
+    if (result < 0)
+        making_failed(journal, result);
+    else
+        plx__journal_lock(journal, &making(journal)->file, slot_locked);
 }
 
 /* A free slot: rather one that only needs a header, rather one that has a file. */

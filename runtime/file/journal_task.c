@@ -9,6 +9,10 @@
 #include "runtime/file/journal_internal.h"
 #include "runtime/io/io_internal.h"
 
+/* How often a lock is tried, and how far apart: for a second. */
+#define LOCK_TRIES    100u
+#define LOCK_APART_NS 10000000u
+
 /* --- pages ------------------------------------------------------------------------------------ */
 
 uint32_t plx__journal_seed(uint64_t id, uint64_t number)
@@ -122,6 +126,59 @@ static int start_folder(struct plx__journal_task *task)
     return plx_op_submit(journal->reactor, &task->op);
 }
 
+static int try_lock(struct plx_journal *journal, const struct plx_file *file)
+{
+    int rc = plx__reactor_io(journal->reactor)->net->lock(plx_file_fd(file));
+    switch (rc) {
+    case -EAGAIN:
+    case -EACCES:
+        return -EBUSY;
+    case -EINVAL:
+    case -ENOSYS:
+    case -ENOLCK:
+    case -EOPNOTSUPP:
+        /* Not every file system has locks. */
+        journal->lock_code = rc;
+        return 0;
+    default:
+        return rc;
+    }
+}
+
+static void look_again(struct plx_op *op, const struct plx_event *event, void *ctx)
+{
+    (void)op;
+    (void)event;
+    try_start(ctx);
+}
+
+/*
+ * An I/O that a killed process left behind keeps its file open, and with it the lock, although the
+ * process is gone. That is waited for, by an op each turn rather than by a timer: a reactor that
+ * stops waits for its ops, and takes no more of them, by which the wait is told.
+ */
+static int lock_it(struct plx__journal_task *task)
+{
+    struct plx_journal *journal = task->journal;
+    uint64_t now = plx__io_now_ns(plx__reactor_io(journal->reactor));
+    int rc = -EBUSY;
+    if (now >= journal->lock_at_ns) {
+        rc = try_lock(journal, task->file);
+        journal->lock_at_ns = now + LOCK_APART_NS;
+        journal->lock_tries++;
+    }
+    if (rc == 0)
+        finish(task, 0);
+    if (rc != -EBUSY)
+        return rc;
+    if (journal->state == PLX__JOURNAL_CLOSING)
+        return -ECANCELED;
+    if (journal->lock_tries >= LOCK_TRIES)
+        return -EBUSY;
+    plx_op_nop(&task->op, look_again, task);
+    return plx_op_submit(journal->reactor, &task->op);
+}
+
 static int start(struct plx__journal_task *task)
 {
     struct plx_file *file = task->file;
@@ -140,6 +197,8 @@ static int start(struct plx__journal_task *task)
         return plx_file_sync(file, &task->io, PLX_FSYNC_DATA, io_ended, task);
     case PLX__TASK_ALLOCATE:
         return plx_file_allocate(file, &task->io, 0, 0, task->bytes, io_ended, task);
+    case PLX__TASK_LOCK:
+        return lock_it(task);
     case PLX__TASK_CLOSE:
         return plx_file_close(file, file_ended, task);
     default:
@@ -184,21 +243,10 @@ void plx__journal_open_file(struct plx_journal *journal, struct plx_file *file, 
 
 /* --- locks ------------------------------------------------------------------------------------ */
 
-int plx__journal_lock(struct plx_journal *journal, const struct plx_file *file)
+void plx__journal_lock(struct plx_journal *journal, struct plx_file *file,
+                       plx__journal_next_fn next)
 {
-    int rc = plx__reactor_io(journal->reactor)->net->lock(plx_file_fd(file));
-    switch (rc) {
-    case -EAGAIN:
-    case -EACCES:
-        return -EBUSY;
-    case -EINVAL:
-    case -ENOSYS:
-    case -ENOLCK:
-    case -EOPNOTSUPP:
-        /* Not every file system has locks. */
-        journal->lock_code = rc;
-        return 0;
-    default:
-        return rc;
-    }
+    journal->lock_tries = 0;
+    journal->lock_at_ns = 0;
+    plx__journal_run_file(&journal->upkeep, PLX__TASK_LOCK, file, next);
 }

@@ -80,8 +80,10 @@ struct plx__net_calls {
     int (*shutdown)(int fd, int how);
     int (*close)(int fd); /* for descriptors that no op ever named */
     /* Of a file that is open for writing: no other description of it has the lock until this one
-     * goes. -EAGAIN or -EACCES another one has it. */
+     * goes or unlocks. -EAGAIN or -EACCES another one has it. */
     int (*lock)(int fd);
+    /* Also of descriptors that share the description; nothing happens to another one's lock. */
+    int (*unlock)(int fd);
 };
 
 extern const struct plx__net_calls plx__net_kernel;

@@ -52,14 +52,24 @@ static int kernel_close(int fd)
 }
 
 /* The whole file, for the open file description: two of one process exclude each other, too. */
-static int kernel_lock(int fd)
+static int set_lock(int fd, short type)
 {
-    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct flock all = {.l_type = type, .l_whence = SEEK_SET};
     int rc;
     do
         rc = or_errno(fcntl(fd, F_OFD_SETLK, &all));
     while (rc == -EINTR);
     return rc;
+}
+
+static int kernel_lock(int fd)
+{
+    return set_lock(fd, F_WRLCK);
+}
+
+static int kernel_unlock(int fd)
+{
+    return set_lock(fd, F_UNLCK);
 }
 
 const struct plx__net_calls plx__net_kernel = {
@@ -72,6 +82,7 @@ const struct plx__net_calls plx__net_kernel = {
     .shutdown = kernel_shutdown,
     .close = kernel_close,
     .lock = kernel_lock,
+    .unlock = kernel_unlock,
 };
 
 /* By symbol, not by syscall(2): a preloaded network stack takes these calls over. */

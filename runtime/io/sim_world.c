@@ -283,6 +283,16 @@ static int net_lock(int fd)
     return 0;
 }
 
+static int net_unlock(int fd)
+{
+    struct sim_desc *desc = plx__sim_desc(entered, fd);
+    if (desc == NULL || desc->kind != SIM_FILE)
+        return -EBADF;
+    if (desc->file->locked_by == fd)
+        desc->file->locked_by = 0;
+    return 0;
+}
+
 const struct plx__net_calls plx__sim_net = {
     .socket = net_socket,
     .bind = net_bind,
@@ -293,6 +303,7 @@ const struct plx__net_calls plx__sim_net = {
     .shutdown = net_shutdown,
     .close = net_close,
     .lock = net_lock,
+    .unlock = net_unlock,
 };
 
 /* --- the owner's own descriptors -------------------------------------------------------------- */

@@ -277,6 +277,13 @@ static void file_is_locked_by_one_descriptor_at_a_time(void **state)
     assert_int_equal(plx__sim_net.lock(fds[1]), -EAGAIN);
     assert_int_equal(plx__sim_net.close(fds[0]), 0);
     assert_int_equal(plx__sim_net.lock(fds[1]), 0);
+    /* Or when it is unlocked, by its holder alone. */
+    assert_int_equal(plx__sim_net.unlock(-1), -EBADF);
+    fds[0] = plx__sim_plain_open(here->world, "/f", O_RDWR);
+    assert_int_equal(plx__sim_net.unlock(fds[0]), 0);
+    assert_int_equal(plx__sim_net.lock(fds[0]), -EAGAIN);
+    assert_int_equal(plx__sim_net.unlock(fds[1]), 0);
+    assert_int_equal(plx__sim_net.lock(fds[0]), 0);
     /* With the process all locks go. */
     end_life(here);
     plx__sim_world_forget(here->world);
