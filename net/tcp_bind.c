@@ -7,7 +7,7 @@
 
 /* What making one socket needs, and whom to tell. */
 struct binding {
-    const struct plx__net_calls *calls;
+    const struct plx__plain_calls *calls;
     struct plx_addr addr;
     int backlog;
     struct plx_diag *diag;
@@ -77,7 +77,7 @@ static PLX_COLD int find_port(struct binding *b, int fd)
     return rc == 0 ? 0 : complain(b, rc, "getsockname");
 }
 
-PLX_COLD int plx__tcp_bind(const struct plx__net_calls *calls, const struct plx_addr *addr,
+PLX_COLD int plx__tcp_bind(const struct plx__plain_calls *calls, const struct plx_addr *addr,
                            uint32_t count, uint32_t backlog, int *fds, struct plx_addr *bound,
                            struct plx_diag *diag)
 {
@@ -129,7 +129,7 @@ PLX_COLD int plx_tcp_bind(struct plx_runtime *runtime, const struct plx_addr *ad
                           const struct plx_tcp_opts *opts, int *fds, struct plx_addr *bound,
                           struct plx_diag *diag)
 {
-    const struct plx__net_calls *calls = &plx__net_kernel;
+    const struct plx__plain_calls *calls = &plx__plain_kernel;
     struct plx_tcp_opts defaults;
     if (opts == NULL) {
         plx_tcp_opts_init(&defaults);
@@ -139,7 +139,7 @@ PLX_COLD int plx_tcp_bind(struct plx_runtime *runtime, const struct plx_addr *ad
     for (uint32_t i = 0; runtime != NULL && i < plx_runtime_count(runtime); i++) {
         struct plx_reactor *reactor = plx_runtime_reactor(runtime, i);
         if (reactor != NULL) {
-            calls = plx__reactor_io(reactor)->net;
+            calls = plx__reactor_io(reactor)->plain;
             break;
         }
     }

@@ -233,7 +233,7 @@ struct plx__net {
     uint32_t hot_bytes; /* of it; 0: there was no hot stream yet */
     bool hot_dry;
     bool stopping;
-    const struct plx__net_calls *calls;
+    const struct plx__plain_calls *calls;
     struct plx_tcp *stream_free;
     struct plx__slab *slabs;
     struct plx__link cut; /* streams that wait for blocks */
@@ -276,7 +276,7 @@ static inline uint64_t plx__after(uint64_t at_ns, uint64_t ns)
 
 /* --- tcp_bind.c ------------------------------------------------------------------------------- */
 
-PLX_COLD int plx__tcp_bind(const struct plx__net_calls *calls, const struct plx_addr *addr,
+PLX_COLD int plx__tcp_bind(const struct plx__plain_calls *calls, const struct plx_addr *addr,
                            uint32_t count, uint32_t backlog, int *fds, struct plx_addr *bound,
                            struct plx_diag *diag);
 

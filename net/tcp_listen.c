@@ -284,7 +284,7 @@ PLX_COLD int plx_tcp_listen(struct plx_reactor *reactor, const struct plx_addr *
         plx_tcp_opts_init(&defaults);
         opts = &defaults;
     }
-    const struct plx__net_calls *calls = plx__reactor_io(reactor)->net;
+    const struct plx__plain_calls *calls = plx__reactor_io(reactor)->plain;
     int rc = plx__tcp_bind(calls, addr, 1, opts->backlog, &fd, NULL, diag);
     if (rc != 0)
         return rc;

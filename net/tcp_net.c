@@ -74,7 +74,7 @@ static PLX_COLD struct plx__net *net_of(struct plx_reactor *reactor)
         return NULL;
     memset(net, 0, sizeof(*net));
     net->reactor = reactor;
-    net->calls = plx__reactor_io(reactor)->net;
+    net->calls = plx__reactor_io(reactor)->plain;
     net->pool = plx_reactor_pool(reactor);
     net->home = plx_reactor_bytes(reactor);
     net->small.net = net;

@@ -44,7 +44,7 @@ static void shut_next(struct plx_journal *journal, int64_t result)
             /* All its I/Os have ended, but the close alone need not end the lock: a forked child
              * may have the file, too, and a kernel before 6.4 still have it registered. Where
              * there are no locks, this fails as locking did. */
-            (void)plx__reactor_io(journal->reactor)->net->unlock(plx_file_fd(file));
+            (void)plx__reactor_io(journal->reactor)->plain->unlock(plx_file_fd(file));
             plx__journal_run_file(task, PLX__TASK_CLOSE, file, shut_next);
             return;
         }

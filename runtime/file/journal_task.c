@@ -128,7 +128,7 @@ static int start_folder(struct plx__journal_task *task)
 
 static int try_lock(struct plx_journal *journal, const struct plx_file *file)
 {
-    int rc = plx__reactor_io(journal->reactor)->net->lock(plx_file_fd(file));
+    int rc = plx__reactor_io(journal->reactor)->plain->lock(plx_file_fd(file));
     switch (rc) {
     case -EAGAIN:
     case -EACCES:

@@ -33,7 +33,7 @@ int plx__io_init(struct plx__io *io, const struct plx__io_ops *ops,
 {
     memset(io, 0, sizeof(*io));
     io->ops = ops;
-    io->net = &plx__net_kernel;
+    io->plain = &plx__plain_kernel;
     io->arena = config->arena;
     io->home = config->home;
     io->wake = config->wake;
@@ -340,7 +340,7 @@ uint32_t plx__io_collect_ended(struct plx__io *io, struct plx__completion *out, 
 /* Cancelling everything may catch a close that the kernel had put aside: it is then made here. */
 static PLX_COLD int32_t close_cancelled(struct plx__io *io, int fd)
 {
-    return io->net->close(fd);
+    return io->plain->close(fd);
 }
 
 PLX_STATIC_ASSERT(PLX_EV_RELEASED == PLX_ZERO_COPY >> 1, "see finish");

@@ -70,7 +70,7 @@ struct plx__group {
 };
 
 /* The plain calls of set-up, so that a test or a simulated world can stand in. Negative errno. */
-struct plx__net_calls {
+struct plx__plain_calls {
     int (*socket)(int domain, int type, int protocol);
     int (*bind)(int fd, const struct sockaddr *addr, socklen_t bytes);
     int (*listen)(int fd, int backlog);
@@ -86,7 +86,7 @@ struct plx__net_calls {
     int (*unlock)(int fd);
 };
 
-extern const struct plx__net_calls plx__net_kernel;
+extern const struct plx__plain_calls plx__plain_kernel;
 
 struct plx__io_ops {
     const char *name;
@@ -159,7 +159,7 @@ struct plx__io_config {
 struct plx__io {
     /* Read-mostly. */
     const struct plx__io_ops *ops;
-    const struct plx__net_calls *net;
+    const struct plx__plain_calls *plain;
     const char *mode; /* for people: "uring defer", "epoll" */
     struct plx_arena *arena;
     struct plx__wake *wake; /* NULL: it never sleeps */

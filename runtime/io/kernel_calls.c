@@ -72,7 +72,7 @@ static int kernel_unlock(int fd)
     return set_lock(fd, F_UNLCK);
 }
 
-const struct plx__net_calls plx__net_kernel = {
+const struct plx__plain_calls plx__plain_kernel = {
     .socket = kernel_socket,
     .bind = kernel_bind,
     .listen = kernel_listen,

@@ -456,7 +456,7 @@ int plx__sim_open(const struct plx__io_config *config, struct plx__io **out, str
         free(b);
         return rc;
     }
-    b->io.net = &plx__sim_net;
+    b->io.plain = &plx__sim_plain;
     b->io.own_clock = true;
     b->io.mode = "sim";
     b->io.caps =

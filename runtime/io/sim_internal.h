@@ -113,7 +113,7 @@ int plx__sim_world_create(const struct plx__sim_hooks *hooks, struct plx__sim_wo
 /* After all of its backends were closed. */
 void plx__sim_world_destroy(struct plx__sim_world *world);
 
-/* Makes it the world that this thread's control calls (plx__sim_net) mean. NULL: none. */
+/* Makes it the world that this thread's control calls (plx__sim_plain) mean. NULL: none. */
 void plx__sim_world_enter(struct plx__sim_world *world);
 
 void plx__sim_world_advance(struct plx__sim_world *world, uint64_t ns);
@@ -161,7 +161,7 @@ int64_t plx__sim_plain_position(struct plx__sim_world *world, int fd);
 int64_t plx__sim_plain_flags(struct plx__sim_world *world, int fd);
 bool plx__sim_is_open(struct plx__sim_world *world, int fd);
 
-extern const struct plx__net_calls plx__sim_net;
+extern const struct plx__plain_calls plx__sim_plain;
 
 /* Opens the backend in the world that `config` names. */
 int plx__sim_open(const struct plx__io_config *config, struct plx__io **out, struct plx_diag *diag);

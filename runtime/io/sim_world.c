@@ -293,7 +293,7 @@ static int net_unlock(int fd)
     return 0;
 }
 
-const struct plx__net_calls plx__sim_net = {
+const struct plx__plain_calls plx__sim_plain = {
     .socket = net_socket,
     .bind = net_bind,
     .listen = net_listen,

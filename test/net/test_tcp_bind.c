@@ -181,33 +181,33 @@ static bool fails(void)
 
 static int faulty_socket(int domain, int type, int protocol)
 {
-    return fails() ? fails_with : plx__net_kernel.socket(domain, type, protocol);
+    return fails() ? fails_with : plx__plain_kernel.socket(domain, type, protocol);
 }
 
 static int faulty_bind(int fd, const struct sockaddr *addr, socklen_t bytes)
 {
-    return fails() ? fails_with : plx__net_kernel.bind(fd, addr, bytes);
+    return fails() ? fails_with : plx__plain_kernel.bind(fd, addr, bytes);
 }
 
 static int faulty_listen(int fd, int backlog)
 {
-    return fails() ? fails_with : plx__net_kernel.listen(fd, backlog);
+    return fails() ? fails_with : plx__plain_kernel.listen(fd, backlog);
 }
 
 static int faulty_getsockname(int fd, struct sockaddr *addr, socklen_t *bytes)
 {
-    return fails() ? fails_with : plx__net_kernel.getsockname(fd, addr, bytes);
+    return fails() ? fails_with : plx__plain_kernel.getsockname(fd, addr, bytes);
 }
 
 static int faulty_setsockopt(int fd, int level, int name, const void *value, socklen_t bytes)
 {
-    return fails() ? fails_with : plx__net_kernel.setsockopt(fd, level, name, value, bytes);
+    return fails() ? fails_with : plx__plain_kernel.setsockopt(fd, level, name, value, bytes);
 }
 
 static void bind_any_call_failing_leaves_nothing_open(void **state)
 {
     (void)state;
-    struct plx__net_calls faulty = plx__net_kernel;
+    struct plx__plain_calls faulty = plx__plain_kernel;
     faulty.socket = faulty_socket;
     faulty.bind = faulty_bind;
     faulty.listen = faulty_listen;

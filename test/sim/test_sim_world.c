@@ -248,14 +248,15 @@ static int bound(uint16_t port, bool shared)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(port)};
     int on = 1;
-    int fd = plx__sim_net.socket(AF_INET, SOCK_STREAM, 0);
+    int fd = plx__sim_plain.socket(AF_INET, SOCK_STREAM, 0);
     assert_true(fd >= 0);
     if (shared)
-        assert_int_equal(plx__sim_net.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)), 0);
-    int rc = plx__sim_net.bind(fd, (struct sockaddr *)&addr, sizeof(addr));
+        assert_int_equal(plx__sim_plain.setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)),
+                         0);
+    int rc = plx__sim_plain.bind(fd, (struct sockaddr *)&addr, sizeof(addr));
     if (rc == 0)
         return fd;
-    (void)plx__sim_net.close(fd);
+    (void)plx__sim_plain.close(fd);
     return rc;
 }
 
@@ -267,28 +268,28 @@ static void file_is_locked_by_one_descriptor_at_a_time(void **state)
     for (unsigned i = 0; i < 3; i++)
         fds[i] = plx__sim_plain_open(here->world, i < 2 ? "/f" : "/g", O_RDWR | O_CREAT);
     int reader = plx__sim_plain_open(here->world, "/f", O_RDONLY);
-    assert_int_equal(plx__sim_net.lock(reader), -EBADF);
-    assert_int_equal(plx__sim_net.lock(-1), -EBADF);
-    assert_int_equal(plx__sim_net.lock(fds[0]), 0);
-    assert_int_equal(plx__sim_net.lock(fds[0]), 0);
-    assert_int_equal(plx__sim_net.lock(fds[1]), -EAGAIN);
-    assert_int_equal(plx__sim_net.lock(fds[2]), 0);
-    assert_int_equal(plx__sim_net.close(reader), 0);
-    assert_int_equal(plx__sim_net.lock(fds[1]), -EAGAIN);
-    assert_int_equal(plx__sim_net.close(fds[0]), 0);
-    assert_int_equal(plx__sim_net.lock(fds[1]), 0);
+    assert_int_equal(plx__sim_plain.lock(reader), -EBADF);
+    assert_int_equal(plx__sim_plain.lock(-1), -EBADF);
+    assert_int_equal(plx__sim_plain.lock(fds[0]), 0);
+    assert_int_equal(plx__sim_plain.lock(fds[0]), 0);
+    assert_int_equal(plx__sim_plain.lock(fds[1]), -EAGAIN);
+    assert_int_equal(plx__sim_plain.lock(fds[2]), 0);
+    assert_int_equal(plx__sim_plain.close(reader), 0);
+    assert_int_equal(plx__sim_plain.lock(fds[1]), -EAGAIN);
+    assert_int_equal(plx__sim_plain.close(fds[0]), 0);
+    assert_int_equal(plx__sim_plain.lock(fds[1]), 0);
     /* Or when it is unlocked, by its holder alone. */
-    assert_int_equal(plx__sim_net.unlock(-1), -EBADF);
+    assert_int_equal(plx__sim_plain.unlock(-1), -EBADF);
     fds[0] = plx__sim_plain_open(here->world, "/f", O_RDWR);
-    assert_int_equal(plx__sim_net.unlock(fds[0]), 0);
-    assert_int_equal(plx__sim_net.lock(fds[0]), -EAGAIN);
-    assert_int_equal(plx__sim_net.unlock(fds[1]), 0);
-    assert_int_equal(plx__sim_net.lock(fds[0]), 0);
+    assert_int_equal(plx__sim_plain.unlock(fds[0]), 0);
+    assert_int_equal(plx__sim_plain.lock(fds[0]), -EAGAIN);
+    assert_int_equal(plx__sim_plain.unlock(fds[1]), 0);
+    assert_int_equal(plx__sim_plain.lock(fds[0]), 0);
     /* With the process all locks go. */
     end_life(here);
     plx__sim_world_forget(here->world);
     int fd = plx__sim_plain_open(here->world, "/f", O_RDWR);
-    assert_int_equal(plx__sim_net.lock(fd), 0);
+    assert_int_equal(plx__sim_plain.lock(fd), 0);
     begin_life(here);
 }
 
@@ -300,8 +301,8 @@ static void address_in_use_is_refused_unless_all_share_it(void **state)
     assert_true(bound(7001, true) >= 0);
     assert_true(bound(7001, true) >= 0);
     assert_int_equal(bound(7001, false), -EADDRINUSE);
-    assert_int_equal(plx__sim_net.socket(AF_INET, SOCK_DGRAM, 0), -EAFNOSUPPORT);
-    assert_int_equal(plx__sim_net.listen(5, 1), -EBADF);
+    assert_int_equal(plx__sim_plain.socket(AF_INET, SOCK_DGRAM, 0), -EAFNOSUPPORT);
+    assert_int_equal(plx__sim_plain.listen(5, 1), -EBADF);
 }
 
 static void descriptors_run_out_and_come_back(void **state)
@@ -312,12 +313,12 @@ static void descriptors_run_out_and_come_back(void **state)
     while (plx__sim_pair(here->world, SOCK_STREAM, pair) == 0)
         count++;
     assert_int_equal(count, PLX__SIM_FDS / 2);
-    assert_int_equal(plx__sim_net.socket(AF_INET, SOCK_STREAM, 0), -EMFILE);
+    assert_int_equal(plx__sim_plain.socket(AF_INET, SOCK_STREAM, 0), -EMFILE);
     assert_int_equal(plx__sim_plain_open(here->world, "/f", O_RDWR | O_CREAT), -EMFILE);
-    assert_int_equal(plx__sim_net.close(PLX__SIM_FD_FIRST + 7), 0);
+    assert_int_equal(plx__sim_plain.close(PLX__SIM_FD_FIRST + 7), 0);
     /* One is not two: nothing is left behind. */
     assert_int_equal(plx__sim_pair(here->world, SOCK_STREAM, pair), -EMFILE);
-    assert_int_equal(plx__sim_net.socket(AF_INET, SOCK_STREAM, 0), PLX__SIM_FD_FIRST + 7);
+    assert_int_equal(plx__sim_plain.socket(AF_INET, SOCK_STREAM, 0), PLX__SIM_FD_FIRST + 7);
 }
 
 /* --- rules ------------------------------------------------------------------------------------ */
@@ -346,7 +347,7 @@ static void descriptor_closed_while_an_op_names_it_is_told(void **state)
     struct seen seen = {0};
     plx_op_recv(&seen.op, pair[0], &byte, 1, 0, seen_note, &seen);
     assert_int_equal(plx_op_submit(here->reactor, &seen.op), 0);
-    assert_int_equal(plx__sim_net.close(pair[0]), 0);
+    assert_int_equal(plx__sim_plain.close(pair[0]), 0);
     int again[2];
     assert_int_equal(plx__sim_pair(here->world, SOCK_STREAM, again), 0);
     assert_int_equal(again[0], pair[0]);

@@ -366,7 +366,7 @@ static void check(struct sim_run *run, void *state)
         sim_fail(run, "copy: an op on a descriptor has not ended");
     for (uint32_t i = 0; i < 3; i++) {
         if (copy->fds[i] >= 0)
-            (void)plx__sim_net.close(copy->fds[i]);
+            (void)plx__sim_plain.close(copy->fds[i]);
     }
 }
 

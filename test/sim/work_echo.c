@@ -497,7 +497,7 @@ static void check(struct sim_run *run, void *state)
     }
     /* Sockets that no listener had taken over yet are the workload's own. */
     for (uint32_t i = echo->listening; echo->bound && i < echo->listeners; i++)
-        (void)plx__sim_net.close(echo->fds[i]);
+        (void)plx__sim_plain.close(echo->fds[i]);
 }
 
 static void end(struct sim_run *run, void *state)

@@ -390,13 +390,13 @@ static void *begin(struct sim_run *run)
 static void open_listener(struct ops *ops)
 {
     socklen_t bytes = sizeof(ops->addr);
-    int fd = plx__sim_net.socket(AF_INET, SOCK_STREAM, 0);
+    int fd = plx__sim_plain.socket(AF_INET, SOCK_STREAM, 0);
     if (fd < 0)
         return;
     ops->listener = fd;
-    if (plx__sim_net.bind(fd, (struct sockaddr *)&ops->addr, bytes) != 0 ||
-        plx__sim_net.listen(fd, 4) != 0 ||
-        plx__sim_net.getsockname(fd, (struct sockaddr *)&ops->addr, &bytes) != 0)
+    if (plx__sim_plain.bind(fd, (struct sockaddr *)&ops->addr, bytes) != 0 ||
+        plx__sim_plain.listen(fd, 4) != 0 ||
+        plx__sim_plain.getsockname(fd, (struct sockaddr *)&ops->addr, &bytes) != 0)
         sim_fail(ops->run, "ops: no listener");
 }
 
@@ -410,7 +410,7 @@ static void step_connect(struct ops *ops)
         return;
     }
     if (far->fd < 0) {
-        int fd = plx__sim_net.socket(AF_INET, SOCK_STREAM, 0);
+        int fd = plx__sim_plain.socket(AF_INET, SOCK_STREAM, 0);
         if (fd < 0)
             return;
         far->fd = fd;
@@ -519,12 +519,12 @@ static void check(struct sim_run *run, void *state)
         if (side->close_in_flight)
             sim_fail(run, "ops: a close has not ended");
         if (side->fd >= 0)
-            (void)plx__sim_net.close(side->fd);
+            (void)plx__sim_plain.close(side->fd);
         if (side->has_group && plx_group_left(reactor_of(side), side->group) != 4)
             sim_fail(run, "ops: a group has not all of its buffers");
     }
     if (ops->listener >= 0)
-        (void)plx__sim_net.close(ops->listener);
+        (void)plx__sim_plain.close(ops->listener);
 }
 
 static void end(struct sim_run *run, void *state)

@@ -72,18 +72,18 @@ static int lock_with_patience(int fd)
 {
     if (the_logs[0].outcome.times == 0 && the_logs[1].journal.lock_tries > 2)
         the_logs[1].journal.lock_tries = 2;
-    return plx__net_kernel.lock(fd);
+    return plx__plain_kernel.lock(fd);
 }
 
-static struct plx__net_calls calls;
+static struct plx__plain_calls calls;
 
 /* The calls that a reactor makes, but for how it locks. */
 static void lock_by(struct bench *bench, int (*lock)(int fd))
 {
     struct plx__io *io = plx__reactor_io(bench->reactor);
-    calls = plx__net_kernel;
+    calls = plx__plain_kernel;
     calls.lock = lock;
-    io->net = &calls;
+    io->plain = &calls;
 }
 
 static void opening_waits_for_a_closing_that_is_under_way(void **state)
@@ -134,7 +134,7 @@ static void closed_journal_is_opened_at_once_though_others_keep_its_files(void *
     assert_int_equal(logs[1].journal.lock_tries, 1);
     /* Nor does one of them unlock what is open now. */
     for (unsigned i = 0; i < count; i++) {
-        assert_int_equal(plx__net_kernel.unlock(fds[i]), 0);
+        assert_int_equal(plx__plain_kernel.unlock(fds[i]), 0);
         close(fds[i]);
     }
     expect_busy(&logs[0], "open elsewhere");
@@ -151,7 +151,7 @@ static pid_t begin_other(const char *path)
     if (child == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         int fd = open(path, O_RDWR | O_CLOEXEC);
-        if (fd < 0 || plx__net_kernel.lock(fd) != 0 || write(pipes[1], "", 1) != 1)
+        if (fd < 0 || plx__plain_kernel.lock(fd) != 0 || write(pipes[1], "", 1) != 1)
             _exit(1);
         for (;;)
             pause();
@@ -192,7 +192,7 @@ static unsigned count_unlocked(const struct log *log, unsigned *files)
         if (fd < 0)
             continue;
         (*files)++;
-        unlocked += plx__net_kernel.lock(fd) == 0;
+        unlocked += plx__plain_kernel.lock(fd) == 0;
         close(fd);
     }
     return unlocked;
@@ -240,7 +240,7 @@ static void stop_ends_an_opening_that_waits(void **state)
     log_path(log, "segment-01", path, sizeof(path));
     int other = open(path, O_RDWR | O_CLOEXEC);
     assert_true(other >= 0);
-    assert_int_equal(plx__net_kernel.lock(other), 0);
+    assert_int_equal(plx__plain_kernel.lock(other), 0);
     open_until_it_waits(log);
     assert_int_equal(plx_reactor_abandon(bench->reactor, 10000000000u), 0);
     bench->world->reactor = NULL;
@@ -267,10 +267,10 @@ static int lock_as_told(int fd)
 {
     if (answer.after != 0) {
         answer.after--;
-        return plx__net_kernel.lock(fd);
+        return plx__plain_kernel.lock(fd);
     }
     if (answer.times == 0)
-        return plx__net_kernel.lock(fd);
+        return plx__plain_kernel.lock(fd);
     answer.times--;
     return answer.code;
 }

@@ -51,7 +51,7 @@ static void wait_a_step(unsigned *steps)
 
 int calls_close(int fd)
 {
-    return is_simulated(fd) ? (int)give(plx__sim_net.close(fd)) : close(fd);
+    return is_simulated(fd) ? (int)give(plx__sim_plain.close(fd)) : close(fd);
 }
 
 ssize_t calls_recv(int fd, void *buf, size_t len, int flags)
@@ -97,7 +97,7 @@ ssize_t calls_write(int fd, const void *data, size_t len)
 
 int calls_socket(int domain, int type, int protocol)
 {
-    return world != NULL ? (int)give(plx__sim_net.socket(domain, type, protocol))
+    return world != NULL ? (int)give(plx__sim_plain.socket(domain, type, protocol))
                          : socket(domain, type, protocol);
 }
 
@@ -115,12 +115,13 @@ int calls_pipe2(int ends[2], int flags)
 
 int calls_bind(int fd, const struct sockaddr *addr, socklen_t bytes)
 {
-    return is_simulated(fd) ? (int)give(plx__sim_net.bind(fd, addr, bytes)) : bind(fd, addr, bytes);
+    return is_simulated(fd) ? (int)give(plx__sim_plain.bind(fd, addr, bytes))
+                            : bind(fd, addr, bytes);
 }
 
 int calls_listen(int fd, int backlog)
 {
-    return is_simulated(fd) ? (int)give(plx__sim_net.listen(fd, backlog)) : listen(fd, backlog);
+    return is_simulated(fd) ? (int)give(plx__sim_plain.listen(fd, backlog)) : listen(fd, backlog);
 }
 
 int calls_accept4(int fd, struct sockaddr *addr, socklen_t *bytes, int flags)
@@ -149,19 +150,19 @@ int calls_connect(int fd, const struct sockaddr *addr, socklen_t bytes)
 
 int calls_getsockname(int fd, struct sockaddr *addr, socklen_t *bytes)
 {
-    return is_simulated(fd) ? (int)give(plx__sim_net.getsockname(fd, addr, bytes))
+    return is_simulated(fd) ? (int)give(plx__sim_plain.getsockname(fd, addr, bytes))
                             : getsockname(fd, addr, bytes);
 }
 
 int calls_setsockopt(int fd, int level, int name, const void *value, socklen_t bytes)
 {
-    return is_simulated(fd) ? (int)give(plx__sim_net.setsockopt(fd, level, name, value, bytes))
+    return is_simulated(fd) ? (int)give(plx__sim_plain.setsockopt(fd, level, name, value, bytes))
                             : setsockopt(fd, level, name, value, bytes);
 }
 
 int calls_shutdown(int fd, int how)
 {
-    return is_simulated(fd) ? (int)give(plx__sim_net.shutdown(fd, how)) : shutdown(fd, how);
+    return is_simulated(fd) ? (int)give(plx__sim_plain.shutdown(fd, how)) : shutdown(fd, how);
 }
 
 int calls_dup(int fd)
