@@ -173,6 +173,9 @@ static void peer_acts(struct model *m, struct thing *t)
 static bool is_error_of(const struct slot *s, int32_t result)
 {
     static const int errors[] = {ECONNRESET, EPIPE, ENOBUFS, ENOTCONN};
+    /* Whatever it reads from: the others of a turn's events may have all buffers of the group. */
+    if (s->op.code == PLX_OP_READ_GROUP && result == -ENOBUFS)
+        return true;
     for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++) {
         if (result == -errors[i])
             return s->thing != NULL && s->thing->sort <= PIPE_IN;
